@@ -1,0 +1,26 @@
+"""The one place of numba options.
+
+`error_model="numpy"`: a division by zero gives inf or nan as in numpy instead of raising. No `fastmath`: it assumes
+that NaN does not exist, and NaN is how a missing value is marked here. `cache=True` writes to NUMBA_CACHE_DIR, so the
+service compiles once an installation. No explicit signatures: they would refuse the read-only arrays of our types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def jit(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a single-threaded kernel; the GIL is released while it runs."""
+    return cast("Callable[P, R]", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def parallel_jit(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a kernel whose `prange` loops run on numba's threads; only ever called from one thread at a time."""
+    return cast("Callable[P, R]", numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)(function))
