@@ -157,7 +157,7 @@ class DisplayProfile:
 
 @dataclass(frozen=True)
 class Panels:
-    """Where the contrast image and its B-mode twin are drawn; `confidence` 0 to 1, `method` says how they were found."""
+    """Where the contrast image and its B-mode twin are drawn; `confidence` 0 to 1, `method` says how it was found."""
 
     contrast: Box
     bmode: Box | None

@@ -1,0 +1,24 @@
+"""Errors of the node, caught by family in one place (`dicom_node.cli`, `dicom_node.workflow`).
+
+NodeError
+├── ConfigurationError   the configuration is wrong: exit code 2, the key is named
+└── UnreadableCineError  the file is no cine that can be read; `code` names the reason
+"""
+
+from __future__ import annotations
+
+
+class NodeError(Exception):
+    """Base of everything the node raises on purpose. The text is a sentence that names the thing and the cure."""
+
+
+class ConfigurationError(NodeError):
+    """The configuration is wrong."""
+
+
+class UnreadableCineError(NodeError):
+    """The file or series is no cine that can be read; `code` is a lower_snake word for machines."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
