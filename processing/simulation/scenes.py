@@ -1,0 +1,165 @@
+"""Named scenes with contrast: a bolus in a lesion and in parenchyma, and destruction-replenishment."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.cine import Box
+from processing.simulation.anatomy import Anatomy, Grid
+from processing.simulation.bmode_field import BmodePanel
+from processing.simulation.breathing import Breathing
+from processing.simulation.contrast_field import ContrastField, ContrastPhysics
+from processing.simulation.display import Display, tint_table
+from processing.simulation.kinetics import Bolus, BolusTruth, Kinetics, LogNormal, Replenishment, WithRecirculation
+from processing.simulation.scene import Painter, Scene, Timing, TintedPanel, describe
+from processing.simulation.screen import Screen
+from processing.simulation.truth import CurveTruth, SceneTruth
+
+BMODE_DISPLAY = Display(dynamic_range_db=60.0)
+
+LESION = LogNormal.from_peak(peak_au=0.080, time_to_peak_s=17.0, start_s=8.0, sigma=0.50)
+PARENCHYMA = LogNormal.from_peak(peak_au=0.022, time_to_peak_s=21.0, start_s=9.0, sigma=0.55)
+"""Arterial hyperenhancement before the parenchyma, as in a hepatocellular carcinoma. The lesion's peak lies 11 dB
+below full scale: less than 0.01 % of its exponentially distributed pixels then saturate."""
+
+
+@dataclass(frozen=True)
+class ContrastParameters:
+    """Everything that makes a contrast scene, apart from the seed."""
+
+    screen: Screen = Screen()
+    timing: Timing = Timing()
+    lesion: Kinetics = LESION
+    parenchyma: Kinetics = PARENCHYMA
+    anatomy: Anatomy = Anatomy()
+    physics: ContrastPhysics = ContrastPhysics()
+    display: Display = Display()
+    breathing: Breathing | None = Breathing()
+
+
+DEMO_BOLUS = ContrastParameters()
+"""The demonstration cine: 60 s, 15 Hz, 800x600, dual view, injection 5 s after the first frame."""
+
+SMALL_BOLUS = ContrastParameters(screen=Screen(rows=240, columns=320), timing=Timing(frame_rate_hz=10.0))
+"""The same bolus for tests: 60 s, 10 Hz, 320x240."""
+
+TINY_BOLUS = ContrastParameters(
+    screen=Screen(rows=120, columns=160), timing=Timing(start_s=-3.0, duration_s=36.0, frame_rate_hz=5.0)
+)
+"""A sketch of it for tests of transport: 36 s, 5 Hz, 160x120."""
+
+_SMALL_INFUSION = Replenishment(plateau_au=0.05, rate_per_s=0.35, flash_at_s=3.0)
+SMALL_REPLENISHMENT = replace(
+    SMALL_BOLUS,
+    timing=Timing(start_s=0.0, duration_s=25.0, frame_rate_hz=10.0, time_zero="first frame"),
+    lesion=replace(_SMALL_INFUSION, plateau_au=0.06, rate_per_s=0.6),
+    parenchyma=_SMALL_INFUSION,
+)
+"""Steady infusion with a flash after 3 s, 320x240."""
+
+
+def motion_of(
+    breathing: Breathing | None, times_s: NDArray[np.float64], screen: Screen
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
+    """Displacement in mm (frame, 2), out-of-plane frames (frame,), and the margin in pixels that it needs."""
+    shift_mm = np.zeros((times_s.size, 2)) if breathing is None else breathing.displacement_mm(times_s)
+    out_of_plane = np.zeros(times_s.size, dtype=np.bool_)
+    if breathing is not None:
+        out_of_plane[[f for f in breathing.out_of_plane if f < times_s.size]] = True
+    reach = float(np.abs(shift_mm).max()) / screen.spacing_mm.z_mm
+    return shift_mm, out_of_plane, math.ceil(reach) + 1
+
+
+def contrast_scene(parameters: ContrastParameters, seed: int, name: str) -> Scene:
+    """A scene with a contrast panel and, unless the layout is single, its B-mode twin."""
+    p, screen = parameters, parameters.screen
+    times_s = p.timing.after_injection_s()
+    shift_mm, out_of_plane, margin = motion_of(p.breathing, times_s, screen)
+    grid = Grid(screen.first.rows, screen.first.columns, margin, screen.spacing_mm)
+    shift_px = shift_mm / np.array(screen.spacing_mm)
+    contrast = ContrastField(grid, p.anatomy, p.physics, p.lesion, p.parenchyma, seed, times_s, shift_px, out_of_plane)
+    scanned = screen.scanned()
+    panel = TintedPanel(contrast, p.display, tint_table(screen.tint), scanned, times_s)
+    painters: list[tuple[Box, Painter]] = [(screen.first, panel)]
+    if screen.twin is not None:
+        twin = BmodePanel(grid, p.anatomy, BMODE_DISPLAY, seed, scanned, times_s, shift_px, out_of_plane)
+        painters.append((screen.twin, twin))
+    return Scene(
+        name=name,
+        seed=seed,
+        screen=screen,
+        display=p.display,
+        description=describe(screen, p.timing),
+        times_after_injection_s=times_s,
+        painters=tuple(painters),
+        background=screen.background(),
+        truth=_contrast_truth(p, contrast, scanned, shift_mm, out_of_plane),
+        contrast=contrast,
+    )
+
+
+def _contrast_truth(
+    p: ContrastParameters,
+    contrast: ContrastField,
+    scanned: NDArray[np.bool_],
+    shift_mm: NDArray[np.float64],
+    out_of_plane: NDArray[np.bool_],
+) -> SceneTruth:
+    z, x = contrast.grid.fractions()
+    m, (rows, columns) = contrast.grid.margin_px, scanned.shape
+    depth = p.anatomy.lesion.depth(z, x)[m : m + rows, m : m + columns]
+    # Two ROIs as a reader would draw them: just inside the edge, and parenchyma at the depth of the lesion.
+    lesion = (depth < 0.9) & scanned
+    same_depth = np.abs(z[m : m + rows] - p.anatomy.lesion.z) < p.anatomy.lesion.half_height
+    reference = (depth > 1.3) & same_depth & scanned
+    return SceneTruth(
+        contrast=p.screen.first,
+        bmode=p.screen.twin,
+        spacing_mm=p.screen.spacing_mm,
+        valid=scanned,
+        displacement_mm=shift_mm,
+        out_of_plane=out_of_plane,
+        lesion_mask=lesion,
+        reference_mask=reference,
+        panel=_curve_truth("panel", p, contrast, scanned, None),
+        lesion=_curve_truth("lesion", p, contrast, lesion, p.lesion),
+        reference=_curve_truth("reference", p, contrast, reference, p.parenchyma),
+    )
+
+
+def _curve_truth(
+    label: str, p: ContrastParameters, contrast: ContrastField, mask: NDArray[np.bool_], tissue: Kinetics | None
+) -> CurveTruth:
+    times_s = contrast.frame_times_s
+    enhancement, baseline = contrast.expected(mask, times_s)
+    fine_s = np.arange(times_s[0], times_s[-1], 1e-3)
+    fine, _ = contrast.expected(mask, fine_s)
+    peak = int(fine.argmax())
+    return CurveTruth(
+        label=label,
+        time_s=times_s - p.timing.zero_s,
+        power_au=enhancement + baseline,
+        baseline_au=baseline,
+        peak_enhancement_au=float(fine[peak]),
+        time_to_peak_s=float(fine_s[peak]) - p.timing.zero_s,
+        bolus=_bolus_truth(tissue),
+    )
+
+
+def _bolus_truth(tissue: Kinetics | None) -> BolusTruth | None:
+    """Parameters of the tissue's own bolus, on the injection's clock and before the vascular volume scales it."""
+    return tissue.truth() if isinstance(tissue, Bolus | WithRecirculation) else None
+
+
+def bolus_scene(parameters: ContrastParameters = SMALL_BOLUS, seed: int = 1) -> Scene:
+    """A bolus through a lesion and parenchyma."""
+    return contrast_scene(parameters, seed, "bolus")
+
+
+def replenishment_scene(parameters: ContrastParameters = SMALL_REPLENISHMENT, seed: int = 1) -> Scene:
+    """Steady infusion, a flash that destroys the bubbles, and their return."""
+    return contrast_scene(parameters, seed, "replenishment")

@@ -1,0 +1,60 @@
+"""What a scene was made from: the numbers that a measurement should find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.cine import Box, Spacing
+from processing.frozen_arrays import frozen_array
+from processing.simulation.kinetics import BolusTruth
+
+
+@dataclass(frozen=True, eq=False)
+class CurveTruth:
+    """The expected mean linear power of some pixels of the contrast panel, full scale = 1.
+
+    time_s, power_au: float64 (frame,), baseline included. `peak_enhancement_au` is baseline-subtracted, at
+    `time_to_peak_s` after the time zero of the cine: both from the noise-free kinetics within the clip.
+    `bolus`: all parameters of the tissue's own bolus, where the pixels follow a single one.
+    """
+
+    label: str
+    time_s: NDArray[np.float64]
+    power_au: NDArray[np.float64]
+    baseline_au: float
+    peak_enhancement_au: float
+    time_to_peak_s: float
+    bolus: BolusTruth | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("time_s", "power_au"):
+            object.__setattr__(self, name, frozen_array(name, getattr(self, name), np.float64, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class SceneTruth:
+    """Where everything in a scene is. Masks are bool (z, x) on the contrast panel, None where there is none.
+
+    valid: pixels that show echo. displacement_mm: float64 (frame, 2), z and x. out_of_plane: bool (frame,).
+    """
+
+    contrast: Box | None
+    bmode: Box | None
+    spacing_mm: Spacing
+    valid: NDArray[np.bool_]
+    displacement_mm: NDArray[np.float64]
+    out_of_plane: NDArray[np.bool_]
+    lesion_mask: NDArray[np.bool_] | None = None
+    reference_mask: NDArray[np.bool_] | None = None
+    panel: CurveTruth | None = None
+    lesion: CurveTruth | None = None
+    reference: CurveTruth | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "valid", frozen_array("valid", self.valid, np.bool_, 2))
+        shifts = frozen_array("displacement_mm", self.displacement_mm, np.float64, 2)
+        object.__setattr__(self, "displacement_mm", shifts)
+        object.__setattr__(self, "out_of_plane", frozen_array("out_of_plane", self.out_of_plane, np.bool_, 1))
