@@ -1,0 +1,212 @@
+"""Real peers of the tests: DCMTK, dicom3tools, PixelMed, dcmqi, Orthanc, Chromium (Debian packages, `make peers`).
+
+A missing peer is a loud skip on a developer's machine and a failure where CI=true: nothing may pass for being absent.
+Everything talks over loopback on free ports and writes to folders the test hands in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+LOOPBACK = "127.0.0.1"
+PLUGIN_FOLDER = Path("/usr/share/orthanc/plugins")
+JAVA_FOLDER = Path("/usr/share/java")
+START_LIMIT_S = 20.0  # Orthanc answers after 0.1 s on a quiet machine; a loaded 2-core runner was seen to need 4 s
+
+
+def find_peer(*names: str) -> str:
+    """Path of the first of these programs; skips the test loudly, or fails it where CI=true, when there is none."""
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", str(Path(sys.executable).parent)])
+    for name in names:
+        if found := shutil.which(name, path=places):
+            return found
+    return missing_peer(names[0])
+
+
+def missing_peer(name: str) -> Any:
+    """End the test: skipped with the name of what is missing, failed where CI=true."""
+    message = f"PEER MISSING: {name} (install it with `make peers`)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that were free a moment ago, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+class Orthanc:
+    """A real Orthanc on free loopback ports: `with Orthanc(tmp_path) as pacs: pacs.rest("/instances")`.
+
+    `node_port`: where it finds the node under the AE title `node_ae_title` (to forward, to report commitments).
+    `settings` are laid over the configuration of the rig; `tcp_nodelay` False is the slow mode of real PACS.
+    The process stays the same across `stop` and `start`: same ports, same folder, as a PACS that was down for a while.
+    """
+
+    ae_title = "ORTHANC"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        node_port: int | None = None,
+        node_ae_title: str = "CEUS_NODE",
+        tcp_nodelay: bool = True,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder = folder / "orthanc"
+        self.dicom_port, self.http_port = free_ports(2)
+        self.node_port = node_port
+        self.node_ae_title = node_ae_title
+        self.tcp_nodelay = tcp_nodelay
+        self.settings = settings or {}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def dicomweb_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.http_port}/dicom-web"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "orthanc.log").read_text(errors="replace")
+
+    def __enter__(self) -> Orthanc:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        program = find_peer("Orthanc")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        configuration = self.folder / "orthanc.json"
+        configuration.write_text(json.dumps(self._configuration()))
+        environment = dict(os.environ) | ({"TCP_NODELAY": "1"} if self.tcp_nodelay else {})
+        with (self.folder / "orthanc.log").open("ab") as log:
+            self.process = subprocess.Popen([program, str(configuration)], stdout=log, stderr=log, env=environment)
+        deadline = time.monotonic() + START_LIMIT_S
+        while True:
+            if self.process.poll() is not None:
+                pytest.fail(f"Orthanc ended while starting:\n{self.log[-2000:]}")
+            try:
+                self.rest("/system")
+                return
+            except (urllib.error.URLError, ConnectionError):
+                if time.monotonic() > deadline:
+                    self.stop()
+                    pytest.fail(f"Orthanc did not answer within {START_LIMIT_S:g} s:\n{self.log[-2000:]}")
+                time.sleep(0.05)  # nothing announces that it listens; its log is buffered
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for its end; what it stored stays in the folder."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=30)
+            self.process = None
+
+    def rest(self, path: str, body: Any = None, method: str | None = None) -> Any:
+        """GET (or POST where a body is given) of the REST API; JSON parsed, anything else as bytes."""
+        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://{LOOPBACK}:{self.http_port}{path}", data=data, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content = answer.read()
+            return json.loads(content) if "json" in answer.headers.get_content_type() else content
+
+    def instances(self, modality: str | None = None) -> list[dict[str, str]]:
+        """Main tags of every stored instance (with `id`, `SOPInstanceUID`, `Modality`, ...), of one modality or all."""
+        found = []
+        for identifier in self.rest("/instances"):
+            tags = self.rest(f"/instances/{identifier}/simplified-tags")
+            if modality is None or tags.get("Modality") == modality:
+                found.append({"id": identifier, **{k: v for k, v in tags.items() if isinstance(v, str)}})
+        return found
+
+    def file(self, identifier: str) -> bytes:
+        """The stored DICOM file of an instance, by Orthanc's identifier."""
+        content = self.rest(f"/instances/{identifier}/file")
+        assert isinstance(content, bytes)
+        return content
+
+    def _configuration(self) -> dict[str, Any]:
+        plugins = [PLUGIN_FOLDER / f"libOrthanc{name}.so" for name in ("DicomWeb", "WebViewer", "Gdcm")]
+        rights = {"AllowStorageCommitment": True, "AllowStore": True, "AllowFind": True, "AllowMove": True}
+        node = {"AET": self.node_ae_title, "Host": LOOPBACK, "Port": self.node_port or 1, **rights}
+        return {
+            "Name": "TESTPACS",
+            "StorageDirectory": str(self.folder / "storage"),
+            "IndexDirectory": str(self.folder / "storage"),
+            "HttpPort": self.http_port,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "DicomAet": self.ae_title,
+            "DicomPort": self.dicom_port,
+            "DicomCheckCalledAet": True,
+            **{f"DicomAlwaysAllow{service}": True for service in ("Echo", "Store", "Find", "Move", "Get")},
+            "MaximumPduLength": 131072,
+            "StableAge": 2,
+            "OverwriteInstances": False,
+            "StorageCommitmentReportsSize": 100,
+            "DicomModalities": {"node": node} if self.node_port else {},
+            "Plugins": [str(path) for path in plugins if path.exists()],
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            **self.settings,
+        }
+
+
+def storescu(
+    paths: Iterable[Path],
+    port: int,
+    *,
+    called: str = "CEUS_NODE",
+    calling: str = "SCANNER",
+    options: Sequence[str] = (),
+    timeout_s: float = 120.0,
+) -> subprocess.CompletedProcess[str]:
+    """Send files with DCMTK as they are encoded, one association. The caller looks at `returncode`.
+
+    Without `options`, the transfer syntaxes proposed are those of the files (`-R` proposes only what is needed; DCMTK
+    never transcodes compressed pixels by itself): give `-xs`, `-xy`, ... to force one.
+    """
+    command = [find_peer("storescu"), "-aec", called, "-aet", calling, "-R", *options, LOOPBACK, str(port)]
+    environment = dict(os.environ) | {"TCP_NODELAY": "1"}
+    arguments = [*command, *(str(path) for path in paths)]
+    return subprocess.run(
+        arguments, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False, errors="replace"
+    )
+
+
+def echoscu(port: int, *, called: str = "CEUS_NODE", calling: str = "SCANNER") -> subprocess.CompletedProcess[str]:
+    """A DICOM ping with DCMTK."""
+    command = [find_peer("echoscu"), "-aec", called, "-aet", calling, LOOPBACK, str(port)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def chromium() -> str:
+    """Path of a Chromium that can take pictures of pages."""
+    return find_peer("chromium", "chromium-browser", "google-chrome")
