@@ -117,7 +117,11 @@ class Scene:
             yield FrameBlock(self.sample(indices), first)
 
     def sample(self, frames: Sequence[int]) -> NDArray[np.uint8]:
-        return np.stack([self.frame(index) for index in frames])
+        d = self.description
+        pixels = np.empty((len(frames), d.rows, d.columns, *((3,) if d.colour else ())), dtype=np.uint8)
+        for place, index in enumerate(frames):
+            pixels[place] = self.frame(index)
+        return pixels
 
     def linear(self, index: int) -> NDArray[np.float32]:
         """Linear power of the contrast panel before the display: float32 (z, x), full scale = 1."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +31,14 @@ below full scale: less than 0.01 % of its exponentially distributed pixels then 
 class ContrastParameters:
     """Everything that makes a contrast scene, apart from the seed."""
 
-    screen: Screen = Screen()
-    timing: Timing = Timing()
+    screen: Screen = field(default_factory=Screen)
+    timing: Timing = field(default_factory=Timing)
     lesion: Kinetics = LESION
     parenchyma: Kinetics = PARENCHYMA
-    anatomy: Anatomy = Anatomy()
-    physics: ContrastPhysics = ContrastPhysics()
-    display: Display = Display()
-    breathing: Breathing | None = Breathing()
+    anatomy: Anatomy = field(default_factory=Anatomy)
+    physics: ContrastPhysics = field(default_factory=ContrastPhysics)
+    display: Display = field(default_factory=Display)
+    breathing: Breathing | None = field(default_factory=Breathing)
 
 
 DEMO_BOLUS = ContrastParameters()
