@@ -1,0 +1,346 @@
+"""Opens what a scanner sent as one cine: described from the header, decoded frame by frame on all cores.
+
+The only door to received pixels. A cine is one multi-frame instance, many single frames of one series, or a clip that
+was split over instances. No cine is ever in memory as a whole: blocks of at most 16 MB pass through a bounded window.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from dicom_node.cine_colour import GREY, display
+from dicom_node.cine_decoders import (
+    LOSSY_SYNTAXES,
+    VIDEO_SYNTAXES,
+    Decoder,
+    SampleFormat,
+    decoder_for,
+    native,
+)
+from dicom_node.cine_header import CineFacts, integer
+from dicom_node.cine_header import read_facts as facts_of
+from dicom_node.cine_palette import Palette, read_palette
+from dicom_node.cine_storage import Span, StoredCine, frame_spans, locate_pixels, parse, read_header
+from dicom_node.cine_times import frame_times, time_zero
+from dicom_node.errors import UnreadableCineError
+from processing.cine import FRAMES_PER_BLOCK, CineDescription, FrameBlock, FrameTimesSource, TimeZero
+from processing.limitations import Limitation
+
+MAX_SIDE_PX = 4096
+"""Scanner screens end at 1920x1080; a side beyond 4096 is a broken header, and 4096^2 RGB is 50 MB a frame."""
+BLOCK_BYTES = 16 << 20
+BLOCKS_IN_FLIGHT = 3
+"""One being consumed, one finished, one being decoded: 48 MB of frames at most."""
+PHOTOMETRIC = (*GREY, "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_RCT", "YBR_ICT",
+               "YBR_PARTIAL_420")  # fmt: skip
+ULTRASOUND_MODALITIES = ("US", "IVUS")
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One instance: its frames can be decoded independently, in any order."""
+
+    path: Path
+    facts: CineFacts
+    stored: StoredCine
+    sample_format: SampleFormat
+    decoder: Decoder
+    palette: Palette | None
+    spans: tuple[tuple[Span, ...], ...]
+
+    def decode(self, frame: int) -> NDArray[np.uint8]:
+        """Displayed pixels of one frame. Raises UnreadableCineError (undecodable_frame)."""
+        try:
+            return display(
+                self.decoder(self.stored.read(self.spans[frame]), self.sample_format), self.sample_format, self.palette
+            )
+        except UnreadableCineError:
+            raise
+        except Exception as error:
+            # Five decoder libraries raise a dozen kinds of error for one fact: this frame cannot be decoded.
+            raise UnreadableCineError(
+                "undecodable_frame",
+                f"frame {frame + 1} of {self.path.name} cannot be decoded ({error}): send the object again",
+            ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class CineFile:
+    """A cine on disk; a `processing.cine.FrameSource`. `limitations` says what is doubtful about its header."""
+
+    description: CineDescription
+    facts: CineFacts
+    limitations: tuple[Limitation, ...]
+    clips: tuple[Clip, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(clip.path for clip in self.clips)
+
+    def blocks(self) -> Iterator[FrameBlock]:
+        """All frames in order, each decoded once, by as many threads as there are cores (decoders release the GIL)."""
+        frame_bytes = int(np.prod(self._frame_shape))
+        count = min(max(BLOCK_BYTES // frame_bytes, 1), FRAMES_PER_BLOCK)
+        waiting: deque[tuple[int, NDArray[np.uint8], list[Future[None]]]] = deque()
+        pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        try:
+            for first in range(0, self.description.frames, count):
+                size = min(count, self.description.frames - first)
+                pixels = np.empty((size, *self._frame_shape), np.uint8)
+                waiting.append(
+                    (first, pixels, [pool.submit(self._decode_into, pixels[i], first + i) for i in range(size)])
+                )
+                if len(waiting) == BLOCKS_IN_FLIGHT:
+                    yield _finished(*waiting.popleft())
+            while waiting:
+                yield _finished(*waiting.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def sample(self, frames: Sequence[int]) -> NDArray[np.uint8]:
+        """The named frames, (len(frames), row, column[, 3])."""
+        pixels = np.empty((len(frames), *self._frame_shape), np.uint8)
+        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="sample") as pool:
+            list(pool.map(self._decode_into, pixels, frames))
+        return pixels
+
+    @property
+    def _frame_shape(self) -> tuple[int, ...]:
+        shape = (self.description.rows, self.description.columns)
+        return (*shape, 3) if self.description.colour else shape
+
+    def _decode_into(self, place: NDArray[np.uint8], frame: int) -> None:
+        for clip in self.clips:
+            if frame < len(clip.spans):
+                place[...] = clip.decode(frame)
+                return
+            frame -= len(clip.spans)
+        raise IndexError(frame)
+
+
+def _finished(first: int, pixels: NDArray[np.uint8], futures: list[Future[None]]) -> FrameBlock:
+    for future in futures:
+        future.result()
+    return FrameBlock(pixels, first)
+
+
+def read_facts(path: Path) -> CineFacts:
+    """The header of one instance, for whoever assembles. Raises UnreadableCineError (not_dicom, truncated)."""
+    return facts_of(read_header(path))[0]
+
+
+def open_cine(paths: Path | Sequence[Path]) -> CineFile:
+    """Describe the cine that these instances hold; no pixel is decoded.
+
+    Raises UnreadableCineError: not_dicom, truncated, no_pixel_data, not_ultrasound, unsupported_transfer_syntax,
+    missing_decoder, bad_geometry, pixel_format, mixed_instances.
+    """
+    files = [paths] if isinstance(paths, Path) else list(paths)
+    if not files:
+        raise UnreadableCineError("no_pixel_data", "no file was given")
+    parts = [_open_part(path) for path in files]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _open_part(path: Path) -> CineFile:
+    ds, stream = parse(path)
+    facts, doubts = facts_of(ds)
+    if facts.modality not in ULTRASOUND_MODALITIES:
+        raise UnreadableCineError("not_ultrasound", f"{path.name} has modality {facts.modality or 'unknown'}, not US")
+    stored = locate_pixels(path, ds, stream)
+    layout = _sample_format(path, ds, facts, stored)
+    lossy = facts.lossy or str(stored.transfer_syntax) in LOSSY_SYNTAXES
+    if str(stored.transfer_syntax) in VIDEO_SYNTAXES:
+        raise UnreadableCineError("missing_decoder", f"{path.name} is video ({stored.transfer_syntax.name})")
+    palette = (
+        read_palette(ds, stored.transfer_syntax.is_little_endian is False)
+        if facts.photometric == "PALETTE COLOR"
+        else None
+    )
+    clip = Clip(
+        path, facts, stored, layout, decoder_for(stored.transfer_syntax), palette, _spans(path, stored, facts, layout)
+    )
+    frames = len(clip.spans)
+    times = frame_times(ds, frames)
+    zero, zero_doubts = time_zero(ds)
+    description = CineDescription(
+        frames=frames,
+        rows=facts.rows,
+        columns=facts.columns,
+        colour=facts.photometric not in GREY,
+        frame_times_s=times.times_s + zero.offset_s,
+        frame_times_source=times.source,
+        time_zero=zero,
+        regions=facts.regions,
+        lossy=lossy,
+    )
+    limitations = (*doubts, *times.limitations, *zero_doubts, *_lies(facts, frames), *_uncalibrated(facts))
+    return CineFile(description, replace(facts, frames=frames), limitations, (clip,))
+
+
+def _sample_format(path: Path, ds: Dataset, facts: CineFacts, stored: StoredCine) -> SampleFormat:
+    if not (1 < facts.rows <= MAX_SIDE_PX and 1 < facts.columns <= MAX_SIDE_PX):
+        raise UnreadableCineError(
+            "bad_geometry",
+            f"{path.name} states {facts.columns}x{facts.rows} pixels; up to {MAX_SIDE_PX} a side are read",
+        )
+    samples = integer(ds, "SamplesPerPixel") or 1
+    allocated = integer(ds, "BitsAllocated") or 8
+    bits = integer(ds, "BitsStored") or allocated
+    expected = 1 if facts.photometric in (*GREY, "PALETTE COLOR") else 3
+    big_endian = not stored.transfer_syntax.is_little_endian
+    odd_pairs = facts.photometric.endswith("_422") and not stored.encapsulated and facts.columns % 2
+    if (
+        facts.photometric not in PHOTOMETRIC
+        or samples != expected
+        or allocated not in (8, 16)
+        or not 0 < bits <= allocated
+        or (samples == 3 and allocated != 8)
+        or integer(ds, "PixelRepresentation") == 1
+        or odd_pairs
+    ):
+        raise UnreadableCineError(
+            "pixel_format",
+            f"{path.name} holds {facts.photometric or 'unnamed'} pixels with {samples} x {bits}/{allocated} bits, "
+            "which no ultrasound class allows: let the scanner send RGB or MONOCHROME2 of 8 bits",
+        )
+    return SampleFormat(
+        facts.rows,
+        facts.columns,
+        samples,
+        allocated,
+        bits,
+        planar=integer(ds, "PlanarConfiguration") == 1,
+        photometric=facts.photometric,
+        big_endian=big_endian,
+        byte_swapped=big_endian and stored.words and allocated == 8,
+    )
+
+
+def _spans(path: Path, stored: StoredCine, facts: CineFacts, layout: SampleFormat) -> tuple[tuple[Span, ...], ...]:
+    """Where each frame lies; their number is what is there, not what Number of Frames says."""
+    if stored.encapsulated != (decoder_for(stored.transfer_syntax) is not native):
+        raise UnreadableCineError(
+            "pixel_format", f"{path.name} is not stored as its transfer syntax says: send it again"
+        )
+    if stored.encapsulated:
+        spans = frame_spans(stored, facts.frames)
+    else:
+        samples = 2 if layout.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422") else layout.samples
+        size = layout.pixels * samples * layout.dtype.itemsize
+        (whole,) = stored.fragments
+        spans = [(Span(whole.offset + i * size, size),) for i in range(whole.length // size)]
+    if not spans:
+        raise UnreadableCineError("truncated", f"{path.name} holds less than one frame: send the object again")
+    return tuple(spans)
+
+
+def _lies(facts: CineFacts, frames: int) -> tuple[Limitation, ...]:
+    if facts.frames == frames:
+        return ()
+    return (
+        Limitation(
+            "frames_lie",
+            f"Number of Frames says {facts.frames}, but {frames} frames are stored; the stored ones were used",
+            "degraded",
+            ("perfusion", "super_resolution"),
+        ),
+    )
+
+
+def _uncalibrated(facts: CineFacts) -> tuple[Limitation, ...]:
+    if any(region.spacing_mm for region in facts.regions):
+        return ()
+    return (
+        Limitation(
+            "no_calibration",
+            "no calibrated 2D tissue region (0018,6011) is stored: areas, speeds and super-resolution are refused",
+            "refused",
+            ("area_mm2", "super_resolution", "pixel_spacing_mm"),
+        ),
+    )
+
+
+def _joined(parts: Sequence[CineFile]) -> CineFile:
+    """Instances of one view in absolute time as one cine.
+
+    Raises UnreadableCineError (mixed_instances): different series, size or colour, or no absolute times.
+    """
+    first = parts[0]
+    for part in parts:
+        _check_same_view(first, part)
+    placed = sorted(parts, key=_started)
+    origin = _started(placed[0])
+    offset_s = placed[0].description.time_zero.offset_s
+    times = np.concatenate([_seconds_since(part, origin) + offset_s + _own_times(part) for part in placed])
+    if (np.diff(times) <= 0).any():
+        raise UnreadableCineError(
+            "mixed_instances", "the instances overlap in time or carry the same time stamp, so their order is unknown"
+        )
+    stills = all(part.description.frames == 1 for part in placed)
+    source: FrameTimesSource = "acquisition times" if stills else placed[0].description.frame_times_source
+    description = replace(
+        placed[0].description,
+        frames=sum(part.description.frames for part in placed),
+        frame_times_s=times,
+        frame_times_source=source,
+        time_zero=TimeZero(placed[0].description.time_zero.kind, offset_s),
+        lossy=any(part.description.lossy for part in placed),
+    )
+    unique = dict.fromkeys(itertools.chain.from_iterable(part.limitations for part in placed))
+    return CineFile(
+        description,
+        replace(placed[0].facts, frames=description.frames),
+        tuple(unique),
+        tuple(itertools.chain.from_iterable(part.clips for part in placed)),
+    )
+
+
+def _started(part: CineFile) -> np.datetime64:
+    if part.facts.acquired_at is None:
+        raise UnreadableCineError(
+            "mixed_instances",
+            f"{part.paths[0].name} has no acquisition time, so it cannot be joined to the other instances",
+        )
+    return np.datetime64(part.facts.acquired_at, "us")
+
+
+def _seconds_since(part: CineFile, origin: np.datetime64) -> float:
+    return float((_started(part) - origin) / np.timedelta64(1, "us")) * 1e-6
+
+
+def _own_times(part: CineFile) -> NDArray[np.float64]:
+    if part.description.frames == 1:
+        return np.zeros(1)
+    if part.description.frame_times_source == "none":
+        raise UnreadableCineError("mixed_instances", f"{part.paths[0].name} has no frame times to join by")
+    times_s = part.description.frame_times_s
+    after_first: NDArray[np.float64] = times_s - times_s[0]
+    return after_first
+
+
+def _check_same_view(first: CineFile, part: CineFile) -> None:
+    def view(cine: CineFile) -> tuple[object, ...]:
+        return (
+            cine.facts.series_instance_uid,
+            cine.description.rows,
+            cine.description.columns,
+            cine.description.colour,
+            cine.description.regions,
+        )
+
+    if view(first) != view(part):
+        raise UnreadableCineError(
+            "mixed_instances",
+            f"{first.paths[0].name} and {part.paths[0].name} differ in series, size or calibration",
+        )
