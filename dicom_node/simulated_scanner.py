@@ -157,7 +157,7 @@ def _header(scene: Scene, identity: CineIdentity, encoding: Encoding) -> Dataset
     ds.ImageType = ["ORIGINAL", "PRIMARY", "ABDOMINAL"]
     ds.SeriesDescription = f"Simulated {scene.name}"
     ds.BurnedInAnnotation = "NO"
-    ds.MechanicalIndex = "0.08"
+    ds.MechanicalIndex = _ds(scene.screen.mechanical_index)
     ds.TransducerData = ["SIMULATED C5-1", "", ""]
     if scene.contrast is not None:
         _add_contrast(ds, scene, identity)

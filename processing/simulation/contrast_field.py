@@ -26,8 +26,8 @@ class ContrastPhysics:
     noise_db: float = -45.0
     leakage_db: float = -44.0
     attenuation_db_per_cm: float = 0.0
-    decorrelation_s: float = 0.25
-    psf_sigma_mm: tuple[float, float] = (0.30, 0.50)
+    decorrelation_s: float = 0.15
+    psf_sigma_mm: tuple[float, float] = (0.25, 0.42)
 
     def point_spread(self, grid: Grid) -> PointSpread:
         """Never below one pixel: finer speckle could not be drawn, nor moved by interpolation."""

@@ -21,8 +21,8 @@ from processing.simulation.truth import CurveTruth, SceneTruth
 
 BMODE_DISPLAY = Display(dynamic_range_db=60.0)
 
-LESION = LogNormal.from_peak(peak_au=0.080, time_to_peak_s=17.0, start_s=8.0, sigma=0.50)
-PARENCHYMA = LogNormal.from_peak(peak_au=0.022, time_to_peak_s=21.0, start_s=9.0, sigma=0.55)
+LESION = LogNormal.from_peak(peak_au=0.080, time_to_peak_s=15.0, start_s=8.0, sigma=0.45)
+PARENCHYMA = LogNormal.from_peak(peak_au=0.022, time_to_peak_s=18.5, start_s=8.5, sigma=0.45)
 """Arterial hyperenhancement before the parenchyma, as in a hepatocellular carcinoma. The lesion's peak lies 11 dB
 below full scale: less than 0.01 % of its exponentially distributed pixels then saturate."""
 

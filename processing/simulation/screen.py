@@ -32,6 +32,7 @@ class Screen:
     tint: Tint = "copper"
     furniture: bool = True
     text_in_panel: bool = False
+    mechanical_index: float = 0.08
 
     def __post_init__(self) -> None:
         if self.rows < 96 or self.columns < 128:
@@ -102,7 +103,13 @@ class Screen:
         scale = self.text_scale_px
         line = 7 * scale
         write_text(image, "SIMULATED ULTRASOUND", (scale * 2, self._margin), scale, 220)
-        write_text(image, f"{self.depth_mm / 10:.1f} CM  MI 0.08  C5-1", (scale * 2 + line, self._margin), scale, 150)
+        write_text(
+            image,
+            f"{self.depth_mm / 10:.1f} CM  MI {self.mechanical_index:.2f}  C5-1",
+            (scale * 2 + line, self._margin),
+            scale,
+            150,
+        )
         self._draw_depth_marks(image, self.first)
         if self.twin is not None:
             self._draw_depth_marks(image, self.twin)
