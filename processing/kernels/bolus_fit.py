@@ -1,0 +1,254 @@
+"""One engine for the curve of a ROI and for every pixel of a map: bounded Levenberg-Marquardt on a quasi-likelihood.
+
+Speckle makes the noise of linear power grow with the power itself: variance proportional to F^2 + floor, where F is the
+model with its offset. Weights that follow the fit are iteratively reweighted least squares; their fixed point is the
+minimum of the quasi-deviance (Wedderburn 1974, Biometrika 61:439)
+
+    D = 2 sum over samples of the integral from F to y of (y - v) / (v^2 + floor) dv
+
+which is what is minimised here, in one loop, with its Fisher information as the curvature: no outer reweighting, and a
+step is accepted only if it lowers a single, fixed objective. Marquardt 1963 (damping); a bound that the step would
+leave holds its parameter for that step.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.kernels.bolus import constants, location_of_peak, sample
+from processing.kernels.jit import jit
+
+PARAMETERS = 5
+
+
+@jit
+def deviance(
+    model: int, theta: NDArray[np.float64], time: NDArray[np.float64], power: NDArray[np.float64], floor: float
+) -> float:
+    """Quasi-deviance, up to a constant of the data."""
+    k0, k1, k2, k3 = constants(model, theta)
+    root = math.sqrt(floor)
+    total = 0.0
+    for i in range(time.size):
+        x = time[i] - theta[3]
+        fitted = theta[4]
+        if x > 0.0:
+            fitted += sample(model, k0, k1, k2, k3, x)[0]
+        total += math.log(fitted * fitted + floor) - 2.0 * power[i] / root * math.atan(fitted / root)
+    return total
+
+
+@jit
+def deviance_of_data(power: NDArray[np.float64], floor: float) -> float:
+    """The constant that `deviance` leaves out, so that the sum of both is zero for a perfect fit."""
+    root = math.sqrt(floor)
+    total = 0.0
+    for i in range(power.size):
+        total += 2.0 * power[i] / root * math.atan(power[i] / root) - math.log(power[i] * power[i] + floor)
+    return total
+
+
+@jit
+def normal_equations(
+    model: int,
+    theta: NDArray[np.float64],
+    time: NDArray[np.float64],
+    power: NDArray[np.float64],
+    floor: float,
+    matrix: NDArray[np.float64],
+    right: NDArray[np.float64],
+) -> None:
+    """Fisher information (5, 5) and score (5,) of half the quasi-deviance."""
+    k0, k1, k2, k3 = constants(model, theta)
+    h00 = h01 = h02 = h03 = h04 = h11 = h12 = h13 = h14 = h22 = h23 = h24 = h33 = h34 = h44 = 0.0
+    r0 = r1 = r2 = r3 = r4 = 0.0
+    for i in range(time.size):
+        x = time[i] - theta[3]
+        fitted = theta[4]
+        f = d1 = d2 = d3 = 0.0
+        if x > 0.0:
+            f, d1, d2, d3 = sample(model, k0, k1, k2, k3, x)
+            fitted += f
+        weight = 1.0 / (fitted * fitted + floor)
+        residual = weight * (power[i] - fitted)
+        h44 += weight
+        r4 += residual
+        if f > 0.0:
+            w0, w1, w2, w3 = weight * f, weight * d1, weight * d2, weight * d3
+            h00 += w0 * f
+            h01 += w0 * d1
+            h02 += w0 * d2
+            h03 += w0 * d3
+            h04 += w0
+            h11 += w1 * d1
+            h12 += w1 * d2
+            h13 += w1 * d3
+            h14 += w1
+            h22 += w2 * d2
+            h23 += w2 * d3
+            h24 += w2
+            h33 += w3 * d3
+            h34 += w3
+            r0 += residual * f
+            r1 += residual * d1
+            r2 += residual * d2
+            r3 += residual * d3
+    matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3], matrix[0, 4] = h00, h01, h02, h03, h04
+    matrix[1, 1], matrix[1, 2], matrix[1, 3], matrix[1, 4] = h11, h12, h13, h14
+    matrix[2, 2], matrix[2, 3], matrix[2, 4] = h22, h23, h24
+    matrix[3, 3], matrix[3, 4] = h33, h34
+    matrix[4, 4] = h44
+    for i in range(PARAMETERS):
+        for j in range(i):
+            matrix[i, j] = matrix[j, i]
+    right[0], right[1], right[2], right[3], right[4] = r0, r1, r2, r3, r4
+
+
+@jit
+def damped_step(
+    matrix: NDArray[np.float64],
+    right: NDArray[np.float64],
+    free: NDArray[np.bool_],
+    damping: float,
+    work: NDArray[np.float64],
+    step: NDArray[np.float64],
+) -> bool:
+    """Solve (matrix + damping diag) step = right over the free parameters by Cholesky; False where it is singular."""
+    n = right.size
+    for i in range(n):
+        for j in range(i + 1):
+            work[i, j] = matrix[i, j] if free[i] and free[j] else 0.0
+        work[i, i] = matrix[i, i] * (1.0 + damping) + 1e-30 if free[i] else 1.0
+        step[i] = right[i] if free[i] else 0.0
+    for i in range(n):
+        for j in range(i + 1):
+            total = work[i, j]
+            for k in range(j):
+                total -= work[i, k] * work[j, k]
+            if i == j:
+                if not total > 0.0:
+                    return False
+                work[i, i] = math.sqrt(total)
+            else:
+                work[i, j] = total / work[j, j]
+    for i in range(n):
+        for k in range(i):
+            step[i] -= work[i, k] * step[k]
+        step[i] /= work[i, i]
+    for i in range(n - 1, -1, -1):
+        for k in range(i + 1, n):
+            step[i] -= work[k, i] * step[k]
+        step[i] /= work[i, i]
+    return True
+
+
+@jit
+def descend(
+    model: int,
+    time: NDArray[np.float64],
+    power: NDArray[np.float64],
+    floor: float,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    theta: NDArray[np.float64],
+    iterations: int,
+    tolerance: float,
+) -> float:
+    """Move theta to the minimum of the quasi-deviance inside the bounds; returns it (inf where no start is finite).
+
+    Stops when a step lowers the deviance by less than `tolerance` of the deviance a sample, that is when it moves the
+    parameters by less than about sqrt(tolerance) of their standard error.
+    """
+    matrix = np.empty((PARAMETERS, PARAMETERS))
+    work = np.empty((PARAMETERS, PARAMETERS))
+    right = np.empty(PARAMETERS)
+    step = np.empty(PARAMETERS)
+    trial = np.empty(PARAMETERS)
+    free = np.empty(PARAMETERS, dtype=np.bool_)
+    constant = deviance_of_data(power, floor)
+    cost = constant + deviance(model, theta, time, power, floor)
+    if not math.isfinite(cost):
+        return math.inf
+    damping = 1e-3
+    for _ in range(iterations):
+        normal_equations(model, theta, time, power, floor, matrix, right)
+        for i in range(PARAMETERS):
+            free[i] = not ((theta[i] <= lower[i] and right[i] < 0.0) or (theta[i] >= upper[i] and right[i] > 0.0))
+        accepted = False
+        gain = 0.0
+        while damping < 1e9:
+            if damped_step(matrix, right, free, damping, work, step):
+                # No step of more than a factor e in area, scale or shape: the models are that far from linear.
+                longest = max(abs(step[0]), abs(step[1]), abs(step[2]), 1.0)
+                for i in range(PARAMETERS):
+                    trial[i] = min(max(theta[i] + step[i] / longest, lower[i]), upper[i])
+                tried = constant + deviance(model, trial, time, power, floor)
+                if tried < cost:
+                    accepted = True
+                    gain = cost - tried
+                    cost = tried
+                    theta[:] = trial
+                    damping = max(damping * 0.1, 1e-12)
+                    break
+            damping *= 8.0
+        if not accepted or gain <= tolerance * cost / time.size:
+            break
+        damping = min(damping, 1e6)
+    return cost
+
+
+@jit
+def first_guess(
+    model: int,
+    width: float,
+    guess: NDArray[np.float64],
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    theta: NDArray[np.float64],
+) -> None:
+    """A start of relative width `width` from what the smoothed curve shows.
+
+    guess: (peak above baseline, time of peak, arrival, baseline). t0 lies 10 % before the arrival's distance to the
+    peak, shape follows from the curvature over ln x at the peak (1/width^2 for all four models).
+    """
+    height, t_peak, arrival, baseline = guess[0], guess[1], guess[2], guess[3]
+    shape = width if model == 0 else max(1.0 / (width * width), 1.2)
+    x_peak = max(t_peak - arrival, 0.3) * 1.1
+    theta[1] = location_of_peak(model, x_peak, shape)
+    theta[2] = math.log(shape)
+    theta[3] = t_peak - x_peak
+    theta[4] = baseline
+    theta[0] = 0.0
+    k0, k1, k2, k3 = constants(model, theta)
+    theta[0] = math.log(height / sample(model, k0, k1, k2, k3, x_peak)[0])
+    for i in range(PARAMETERS):
+        theta[i] = min(max(theta[i], lower[i]), upper[i])
+
+
+@jit
+def fit_curve(
+    model: int,
+    time: NDArray[np.float64],
+    power: NDArray[np.float64],
+    floor: float,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    guess: NDArray[np.float64],
+    widths: NDArray[np.float64],
+    theta: NDArray[np.float64],
+    iterations: int,
+    tolerance: float,
+) -> float:
+    """Best of the descents from every start width; theta receives the winner, the return value is its deviance."""
+    best = math.inf
+    start = np.empty(PARAMETERS)
+    for width in widths:
+        first_guess(model, width, guess, lower, upper, start)
+        cost = descend(model, time, power, floor, lower, upper, start, iterations, tolerance)
+        if cost < best:
+            best = cost
+            theta[:] = start
+    return best
