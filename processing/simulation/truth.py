@@ -35,6 +35,28 @@ class CurveTruth:
 
 
 @dataclass(frozen=True, eq=False)
+class FlowTruth:
+    """Every bubble in every frame, ordered by frame and bubble; arrays of one length.
+
+    frame, bubble: int64. z_mm, x_mm: float64, from the centre of the panel's top-left pixel, tissue at rest.
+    speed_mm_per_s: float64. peak_au: float64, peak power of the bubble's spot.
+    """
+
+    frame: NDArray[np.int64]
+    z_mm: NDArray[np.float64]
+    x_mm: NDArray[np.float64]
+    bubble: NDArray[np.int64]
+    speed_mm_per_s: NDArray[np.float64]
+    peak_au: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        for name in ("frame", "bubble"):
+            object.__setattr__(self, name, frozen_array(name, getattr(self, name), np.int64, 1))
+        for name in ("z_mm", "x_mm", "speed_mm_per_s", "peak_au"):
+            object.__setattr__(self, name, frozen_array(name, getattr(self, name), np.float64, 1))
+
+
+@dataclass(frozen=True, eq=False)
 class SceneTruth:
     """Where everything in a scene is. Masks are bool (z, x) on the contrast panel, None where there is none.
 
@@ -52,6 +74,7 @@ class SceneTruth:
     panel: CurveTruth | None = None
     lesion: CurveTruth | None = None
     reference: CurveTruth | None = None
+    flow: FlowTruth | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "valid", frozen_array("valid", self.valid, np.bool_, 2))
