@@ -1,0 +1,244 @@
+"""Level from colour: contrast panels are tinted, and amplitude lies in the level, not in the colour.
+
+In this order (docs/perfusion.md): the colour bar in the image; a known family of maps; else unknown, and then the luma
+keeps the order of levels but not their spacing, so amplitudes are withheld. Where chroma is lossy, level is read from
+luma alone, which is where decoders agree.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.frozen_arrays import frozen_array
+from processing.kernels.levels import PROJECTION_SHIFT, PROJECTION_SIZE
+
+LUMA_WEIGHTS = (77, 150, 29)
+"""BT.601 luma in 1/256: what JPEG and MPEG code with full resolution."""
+EVEN_WEIGHTS = (85, 86, 85)
+"""Mean of the channels: maps like `hot` rise evenly in it, while their luma hardly moves in its last third."""
+RESIDUAL_LEVELS = 1.0
+LOSSY_RESIDUAL_LEVELS = 8.0
+"""Chroma of JPEG 4:2:0 at q90 moves the mean colour of a luma bin by up to 5 levels on speckle (measured on the
+simulator's tints); the known families differ from each other by 30 and more."""
+OVERLAY_DISTANCE = 40.0
+"""Doppler and elastography colours lie 60 to 250 levels off the grey curve, JPEG chroma noise below 25."""
+MIN_BIN_PIXELS = 20
+# (position, red, green, blue), straight lines between: MATLAB's grey, copper and hot; hot as many scanners cut it.
+_FAMILIES: dict[str, tuple[tuple[float, float, float, float], ...]] = {
+    "grey": ((0, 0, 0, 0), (1, 1, 1, 1)),
+    "copper": ((0, 0, 0, 0), (0.8, 1, 0.625, 0.398), (1, 1, 0.7812, 0.4975)),
+    "hot": ((0, 0.0416, 0, 0), (0.365079, 1, 0, 0), (0.746032, 1, 1, 0), (1, 1, 1, 1)),
+    "hot from black": ((0, 0, 0, 0), (0.375, 1, 0, 0), (0.75, 1, 1, 0), (1, 1, 1, 1)),
+    "afmhot": ((0, 0, 0, 0), (0.25, 0.5, 0, 0), (0.5, 1, 0.5, 0), (0.75, 1, 1, 0.5), (1, 1, 1, 1)),
+    "bone": ((0, 0, 0, 0), (0.365, 0.3194, 0.3194, 0.4444), (0.746, 0.6528, 0.7778, 0.7778), (1, 1, 1, 1)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Tint:
+    """How level is read from colour.
+
+    level_of: float32 (1021,), level 0 to 255 of each projection (weights . rgb) >> 6. `known` False: the luma stands in
+    for the level, order only. `residual_levels`: rms distance of the panel's colours from the map. `overlay_fraction`:
+    share of the pixels whose colour belongs to no single map (Doppler, elastography).
+    """
+
+    name: str
+    known: bool
+    weights: tuple[int, int, int]
+    level_of: NDArray[np.float32]
+    residual_levels: float
+    overlay_fraction: float
+    curve: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "level_of", frozen_array("level_of", self.level_of, np.float32, 1))
+        object.__setattr__(self, "curve", frozen_array("curve", self.curve, np.uint8, 2))
+
+    def levels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Level of each pixel, rounded: uint8 of the shape without the colour axis."""
+        table = np.rint(self.level_of).astype(np.uint8)
+        return table[projection(pixels, self.weights)]
+
+
+@dataclass(frozen=True, eq=False)
+class ColourBar:
+    """A strip of the image that shows the map itself: uint8 (level, 3), darkest first, evenly spaced in level."""
+
+    x0: int
+    y0: int
+    colours: NDArray[np.uint8]
+
+
+def family(name: str) -> NDArray[np.uint8]:
+    """The 256 colours of a known family, uint8 (256, 3)."""
+    anchors = np.array(_FAMILIES[name])
+    level = np.linspace(0.0, 1.0, 256)
+    channels = [np.interp(level, anchors[:, 0], anchors[:, c]) for c in (1, 2, 3)]
+    return np.asarray(np.rint(255 * np.stack(channels, -1)), np.uint8)
+
+
+def projection(pixels: NDArray[np.uint8], weights: tuple[int, int, int]) -> NDArray[np.int32]:
+    """(weights . rgb) >> 6 of RGB pixels (..., 3)."""
+    channels = [np.multiply(pixels[..., c], weights[c], dtype=np.int32) for c in range(3)]
+    return (channels[0] + channels[1] + channels[2]) >> PROJECTION_SHIFT
+
+
+def luma(pixels: NDArray[np.uint8], colour: bool) -> NDArray[np.uint8]:
+    """BT.601 luma of frames, one frame at a time so that no wide copy of the stack is made."""
+    if not colour:
+        return pixels
+    out = np.empty(pixels.shape[:-1], np.uint8)
+    for frame, place in zip(pixels, out, strict=True):
+        place[...] = projection(frame, LUMA_WEIGHTS) >> 2
+    return out
+
+
+def find_tint(pixels: NDArray[np.uint8], lossy: bool, bars: tuple[ColourBar, ...] = ()) -> Tint:
+    """The map that these pixels (n, 3) of the contrast panel are drawn with."""
+    cloud = _mean_colours(pixels)
+    overlay = _overlay_fraction(pixels)
+    tolerance = LOSSY_RESIDUAL_LEVELS if lossy else RESIDUAL_LEVELS
+    curves = {name: family(name) for name in _FAMILIES}
+    residuals = {name: _residual(cloud, curve) for name, curve in curves.items()}
+    best = min(residuals, key=residuals.__getitem__)
+    for bar in bars:
+        curve = _bar_curve(bar)
+        bar_residual = _residual(cloud, curve)
+        if bar_residual <= (2.0 if not lossy else 1.5) * tolerance:
+            if residuals[best] <= tolerance and _same_spacing(curve, curves[best]):
+                return _tint(f"colour bar ({best})", curves[best], lossy, residuals[best], overlay)
+            return _tint("colour bar", curve, lossy, bar_residual, overlay)
+    if residuals[best] <= tolerance:
+        return _tint(best, curves[best], lossy, residuals[best], overlay)
+    unknown = _tint("unknown", curves["grey"], True, residuals[best], overlay)
+    return Tint("unknown", False, unknown.weights, unknown.level_of, residuals[best], overlay, curves["grey"])
+
+
+def grey_tint() -> Tint:
+    """The map of an image without colour."""
+    return _tint("grey", family("grey"), True, 0.0, 0.0)
+
+
+def _tint(name: str, curve: NDArray[np.uint8], lossy: bool, residual: float, overlay: float) -> Tint:
+    rising = (np.diff(projection(curve, EVEN_WEIGHTS)) > 0).all()
+    weights = EVEN_WEIGHTS if rising and not lossy else LUMA_WEIGHTS
+    steps, first = np.unique(projection(curve, weights), return_index=True)
+    counts = np.diff(np.append(first, 256))
+    middle = first + (counts - 1) / 2  # several levels of one projection: their middle
+    level_of = np.interp(np.arange(PROJECTION_SIZE), steps, middle).astype(np.float32)
+    return Tint(name, True, weights, level_of, residual, overlay, curve)
+
+
+def _mean_colours(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean colour of each luma bin (256, 3), NaN where too few pixels fall: averaging removes coding noise."""
+    index = projection(pixels, LUMA_WEIGHTS) >> 2
+    count = np.bincount(index, minlength=256).astype(np.float64)
+    sums = np.stack([np.bincount(index, weights=pixels[:, c], minlength=256) for c in range(3)], -1)
+    count[count < MIN_BIN_PIXELS] = np.nan
+    return np.asarray(sums / count[:, None], np.float64)
+
+
+def _residual(cloud: NDArray[np.float64], curve: NDArray[np.uint8]) -> float:
+    """Rms distance of the bins' mean colours from the curve at the same luma, in levels of 0 to 255."""
+    seen = np.isfinite(cloud[:, 0])
+    if not seen.any():
+        return 0.0
+    curve_luma = (projection(curve, LUMA_WEIGHTS) / 4.0).astype(np.float64)
+    expected = np.stack([np.interp(np.flatnonzero(seen), curve_luma, curve[:, c]) for c in range(3)], -1)
+    return float(np.sqrt(np.mean((cloud[seen] - expected) ** 2)))
+
+
+def _overlay_fraction(pixels: NDArray[np.uint8]) -> float:
+    """Share of pixels far from their luma's median colour: one map is a curve, an overlay is a second one."""
+    index = projection(pixels, LUMA_WEIGHTS) >> 2
+    chroma = pixels.astype(np.int16) - index[:, None]
+    order = np.argsort(index, kind="stable")
+    bounds = np.searchsorted(index[order], np.arange(257))
+    far = 0
+    for a, b in itertools.pairwise(bounds):
+        if b - a >= MIN_BIN_PIXELS:
+            group = chroma[order[a:b]]
+            far += int((np.abs(group - np.median(group, axis=0)).max(axis=1) > OVERLAY_DISTANCE).sum())
+    return far / max(len(pixels), 1)
+
+
+def _bar_curve(bar: ColourBar) -> NDArray[np.uint8]:
+    """256 colours from the rows of the bar, luma made monotone."""
+    rows = bar.colours.astype(np.float64)
+    position = np.linspace(0, 255, len(rows))
+    curve = np.stack([np.interp(np.arange(256), position, rows[:, c]) for c in range(3)], -1)
+    return np.rint(curve).astype(np.uint8)
+
+
+def _same_spacing(bar: NDArray[np.uint8], known: NDArray[np.uint8]) -> bool:
+    """The bar's luma rises as the family's does: rms 4 levels, what JPEG leaves of a bar three pixels wide."""
+    difference = (projection(bar, LUMA_WEIGHTS) - projection(known, LUMA_WEIGHTS)) / 4.0
+    return bool(np.sqrt(np.mean(difference**2)) <= 4.0)
+
+
+def find_colour_bars(still: NDArray[np.uint8], static: NDArray[np.bool_], min_rows: int = 40) -> tuple[ColourBar, ...]:
+    """Vertical strips of the unchanging image whose luma falls steadily from top to bottom (or rises).
+
+    still: uint8 (row, column, 3), an image without its moving part; static: bool (row, column).
+    """
+    grey = luma(still[None], True)[0].astype(np.int16)
+    found: list[tuple[int, int, int, bool]] = []
+    for flipped in (False, True):
+        image, fixed = (grey[::-1], static[::-1]) if flipped else (grey, static)
+        for column in range(image.shape[1]):
+            run = _falling_run(image[:, column], fixed[:, column], min_rows)
+            if run:
+                y0, y1 = (len(image) - run[1], len(image) - run[0]) if flipped else run
+                found.append((column, y0, y1, flipped))
+    return _merged(still, found)
+
+
+def _falling_run(column: NDArray[np.int16], fixed: NDArray[np.bool_], min_rows: int) -> tuple[int, int] | None:
+    """The longest stretch that never rises by more than coding noise and spans most of the grey scale."""
+    step = np.diff(column)
+    steady = (step <= 3) & (step >= -24) & fixed[1:] & fixed[:-1]
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], steady.view(np.int8), [0]))))
+    best = None
+    for a, b in zip(edges[::2], edges[1::2], strict=True):
+        stretch = column[a : b + 1]
+        top = a + int(np.flatnonzero(stretch >= stretch.max() - 1)[-1 if stretch.max() < 250 else 0])
+        dark = np.flatnonzero(column[top : b + 1] <= 2)
+        bottom = top + int(dark[0]) if dark.size else b
+        long = bottom - top + 1 >= max(min_rows, 0 if best is None else best[1] - best[0] + 1)
+        if long and column[top] - column[bottom] >= 120 and _even(column[top : bottom + 1]):
+            best = (top, bottom + 1)
+    return best
+
+
+def _even(stretch: NDArray[np.int16]) -> bool:
+    """A bar falls all along; an image edge falls in a few rows."""
+    quarters = np.array_split(stretch, 4)
+    return all(int(part[0]) - int(part[-1]) >= 10 for part in quarters)
+
+
+def _merged(still: NDArray[np.uint8], found: list[tuple[int, int, int, bool]]) -> tuple[ColourBar, ...]:
+    """Neighbouring columns with the same rows are one bar; at least two columns wide."""
+    bars: list[ColourBar] = []
+    group: list[tuple[int, int, int, bool]] = []
+    for item in [*sorted(found, key=lambda f: (f[3], f[0])), (-9, 0, 0, False)]:
+        joins = group and item[0] == group[-1][0] + 1 and item[3] == group[-1][3] and abs(item[1] - group[-1][1]) <= 3
+        if not joins:
+            if len(group) >= 2:
+                bars.append(_bar(still, group))
+            group = []
+        group.append(item)
+    return tuple(bars)
+
+
+def _bar(still: NDArray[np.uint8], group: list[tuple[int, int, int, bool]]) -> ColourBar:
+    y0 = int(np.median([g[1] for g in group]))
+    y1 = int(np.median([g[2] for g in group]))
+    # The inner columns: the outer ones carry the blur of the edge.
+    inner = group[len(group) // 4 : len(group) - len(group) // 4] or group
+    rows = np.median(still[y0:y1, inner[0][0] : inner[-1][0] + 1], axis=1).astype(np.uint8)
+    return ColourBar(group[0][0], y0, rows if group[0][3] else rows[::-1].copy())

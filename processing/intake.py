@@ -1,0 +1,223 @@
+"""From a frame source to a linear cine: look at a few dozen frames, decide, then take every frame once.
+
+`examine` decides where contrast is drawn, how level is read from it and whether it is contrast at all; `take_cine`
+streams all frames through one table look-up a pixel into the only full-size array there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from processing.cine import Box, Cine, CineDescription, DisplayProfile, FrameSource, LevelMap, Panels, Spacing
+from processing.colour import Tint, find_colour_bars, find_tint, grey_tint, luma
+from processing.errors import UnfitCineError
+from processing.evidence import ContrastEvidence, contrast_evidence
+from processing.frozen_arrays import frozen_array
+from processing.furniture import STILL_LEVELS, change, scanned
+from processing.kernels.levels import linearise
+from processing.limitations import Limitation
+from processing.linearize import AMPLITUDES, GREY_LEVELS, RATIOS, level_map, power_table
+from processing.panels import doubtful, find_panels
+from processing.quality import IntakeQuality, judge
+
+SAMPLES = 48
+"""About one a second of a usual loop; 48 frames of 800x600 RGB are 69 MB."""
+TIME_AFFECTS = ("perfusion", "super_resolution")
+TINT_PIXELS = 400_000
+NOTHING_DECLARED = DisplayProfile()
+
+Allocate = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """What was decided for a cine from sampled frames. furniture: bool (z, x) of the contrast panel, True = no echo."""
+
+    panels: Panels
+    furniture: NDArray[np.bool_]
+    tint: Tint
+    level_map: LevelMap
+    spacing_mm: Spacing | None
+    evidence: ContrastEvidence
+    limitations: tuple[Limitation, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "furniture", frozen_array("furniture", self.furniture, np.bool_, 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Intake:
+    """The linear cine, how good its pixels are, and what follows from that."""
+
+    cine: Cine
+    quality: IntakeQuality
+    limitations: tuple[Limitation, ...]
+
+
+def examine(source: FrameSource, profile: DisplayProfile = NOTHING_DECLARED) -> Examination:
+    """Decide panels, tint, level map and contrast from at most 48 frames.
+
+    Raises UnfitCineError: still, no_time_base, no_echo.
+    """
+    described = source.description
+    _check_is_cine(described)
+    chosen = sample_frames(described.frames)
+    frames = source.sample(chosen.tolist())
+    grey = luma(frames, described.colour)
+    panels = find_panels(described, frames, grey, profile)
+    if panels is None:
+        raise UnfitCineError(
+            Limitation(
+                "no_echo", "nothing in this clip changes from frame to frame: no ultrasound image was found", "refused"
+            )
+        )
+    inside = (slice(None), *panels.contrast.slices)
+    changes = change(grey[inside])
+    valid = scanned(changes, np.median(grey[inside], axis=0).astype(np.uint8))
+    tint = _tint(described, frames, grey, panels.contrast, valid)
+    levels_db, limitations = level_map(described.regions, panels.contrast, profile)
+    levels = tint.levels(frames[inside]) if described.colour else grey[inside]
+    power = power_table(np.arange(GREY_LEVELS, dtype=np.float32), levels_db).astype(np.float64)
+    evidence = contrast_evidence(levels, described.frame_times_s[chosen], power, valid, tint.overlay_fraction)
+    return Examination(
+        panels=panels,
+        furniture=~valid,
+        tint=tint,
+        level_map=levels_db,
+        spacing_mm=_spacing_mm(described, panels.contrast),
+        evidence=evidence,
+        limitations=(*limitations, *_unknown_tint(tint), *doubtful(panels)),
+    )
+
+
+def sample_frames(frames: int, count: int = SAMPLES) -> NDArray[np.intp]:
+    """Frames spread over the clip, one a stratum at a golden-ratio place, so that no heart beat is followed in step."""
+    if frames <= count:
+        return np.arange(frames)
+    places = (np.arange(count) * 0.6180339887498949) % 1.0
+    chosen = ((np.arange(count) + places) * frames / count).astype(np.intp)
+    chosen[0], chosen[-1] = 0, frames - 1
+    return chosen
+
+
+def take_cine(source: FrameSource, examination: Examination, allocate: Allocate = np.empty) -> Intake:
+    """Decode every frame once into the linear panel (float32) and, where there is one, the B-mode panel (uint8).
+
+    `allocate(shape, dtype)` gives the two large arrays: the caller maps them to a file where they are too large.
+    Raises UnfitCineError (incomplete) when the source yields fewer frames than it described.
+    """
+    described, panels = source.description, examination.panels
+    contrast = np.asarray(allocate((described.frames, panels.contrast.rows, panels.contrast.columns), np.float32))
+    bmode = None
+    if panels.bmode is not None:
+        bmode = np.asarray(allocate((described.frames, panels.bmode.rows, panels.bmode.columns), np.uint8))
+    table = power_table(examination.tint.level_of, examination.level_map)
+    taken = _stream(source, examination, table, contrast, bmode)
+    cine = Cine(
+        contrast=contrast,
+        valid=~examination.furniture,
+        saturated=taken.saturated,
+        floor_au=float(table[0]),
+        frame_times_s=described.frame_times_s,
+        time_zero=described.time_zero,
+        spacing_mm=examination.spacing_mm,
+        origin_px=(panels.contrast.y0, panels.contrast.x0),
+        bmode=bmode,
+    )
+    quality, limitations = judge(taken.frame_sums, int(cine.valid.sum()), described.frame_times_s)
+    return Intake(cine, quality, limitations)
+
+
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    saturated: NDArray[np.uint32]
+    frame_sums: NDArray[np.float64]
+
+
+def _stream(
+    source: FrameSource,
+    examination: Examination,
+    table: NDArray[np.float32],
+    contrast: NDArray[np.float32],
+    bmode: NDArray[np.uint8] | None,
+) -> _Taken:
+    saturated = np.zeros(contrast.shape[1:], np.uint32)
+    sums = np.zeros((len(contrast), 3))
+    weights = np.array(examination.tint.weights, np.int32)
+    level = examination.tint.level_of
+    # Half a level from either end: what is drawn there stands for everything beyond it, too.
+    limits = np.array([np.flatnonzero(level <= 0.5).max(initial=-1), np.searchsorted(level, 254.5)], np.int32)
+    valid = ~examination.furniture
+    done = 0
+    for block in source.blocks():
+        pixels = block.pixels[(slice(None), *examination.panels.contrast.slices)]
+        part = slice(block.first_frame, block.first_frame + len(pixels))
+        channels = pixels if pixels.ndim == 4 else pixels[..., None]
+        linearise(channels, weights, table, limits, valid, contrast[part], saturated, sums[part])
+        if bmode is not None and examination.panels.bmode is not None:
+            twin = block.pixels[(slice(None), *examination.panels.bmode.slices)]
+            bmode[part] = luma(twin, pixels.ndim == 4)
+        done += len(pixels)
+    if done != len(contrast):
+        raise UnfitCineError(
+            Limitation(
+                "incomplete", f"only {done} of {len(contrast)} frames could be decoded: send the clip again", "refused"
+            )
+        )
+    return _Taken(saturated, sums)
+
+
+def _check_is_cine(described: CineDescription) -> None:
+    if described.frames < 2:
+        raise UnfitCineError(
+            Limitation(
+                "still", "this is a still image: perfusion needs a loop", "refused", ("perfusion", "super_resolution")
+            )
+        )
+    if described.frame_times_source == "none":
+        raise UnfitCineError(
+            Limitation(
+                "no_time_base",
+                "no usable frame times are stored: nothing that needs time can be measured",
+                "refused",
+                TIME_AFFECTS,
+            )
+        )
+
+
+def _tint(
+    described: CineDescription, frames: NDArray[np.uint8], grey: NDArray[np.uint8], box: Box, valid: NDArray[np.bool_]
+) -> Tint:
+    if not described.colour:
+        return grey_tint()
+    still = frames[len(frames) // 2]
+    bars = find_colour_bars(still, change(grey) <= STILL_LEVELS)
+    step = max(int(valid.sum()) * len(frames) // TINT_PIXELS, 1)
+    cloud = frames[(slice(None), *box.slices)][:, valid].reshape(-1, 3)[::step]
+    return find_tint(cloud, described.lossy, bars)
+
+
+def _unknown_tint(tint: Tint) -> tuple[Limitation, ...]:
+    if tint.known:
+        return ()
+    said = (
+        f"the colour map of the contrast panel is not known (the nearest differs by {tint.residual_levels:.0f} levels, "
+        "no colour bar): luma keeps the order of levels only, so amplitudes are withheld"
+    )
+    return (Limitation("tint_unknown", said, "refused", (*AMPLITUDES, *RATIOS)),)
+
+
+def _spacing_mm(described: CineDescription, contrast: Box) -> Spacing | None:
+    """Spacing of the region that covers most of the contrast panel, at least half of it."""
+    best, spacing = 0.5 * contrast.rows * contrast.columns, None
+    for region in described.regions:
+        width = min(region.box.x1, contrast.x1) - max(region.box.x0, contrast.x0)
+        height = min(region.box.y1, contrast.y1) - max(region.box.y0, contrast.y0)
+        if min(width, height) > 0 and width * height >= best:
+            best, spacing = float(width * height), region.spacing_mm
+    return spacing

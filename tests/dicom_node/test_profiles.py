@@ -1,0 +1,67 @@
+"""Site profiles find their scanner by its header, and say so when they cannot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dicom_node.cine_reader import read_facts
+from dicom_node.config import ProfileSettings
+from dicom_node.errors import ConfigurationError
+from dicom_node.profiles import match, read_grey_to_db
+from tests.datasets import bundled
+
+SONOSITE = ProfileSettings(manufacturer="SonoSite*", model="Turbo", dynamic_range_db=60.0)
+FACTS = read_facts(bundled("examples_ybr_color"))
+
+
+def codes(limitations: tuple[object, ...]) -> set[str]:
+    return {limitation.code for limitation in limitations}  # type: ignore[attr-defined]
+
+
+def test_a_profile_is_found_by_maker_and_model_whatever_their_case() -> None:
+    profile, limitations = match({"ours": SONOSITE}, replace(FACTS, model="TURBO"))
+    assert (profile.name, profile.dynamic_range_db) == ("ours", 60.0)
+    assert codes(limitations) == {"not_commissioned"}
+
+
+def test_the_profile_that_matches_on_more_attributes_wins() -> None:
+    narrow = SONOSITE.model_copy(update={"software": "51.*", "dynamic_range_db": 40.0})
+    profile, _ = match({"wide": SONOSITE, "narrow": narrow}, FACTS)
+    assert profile.name == "narrow"
+
+
+def test_two_equal_profiles_declare_nothing() -> None:
+    profile, limitations = match({"a": SONOSITE, "b": SONOSITE}, FACTS)
+    assert profile.dynamic_range_db is None
+    assert "profile_ambiguous" in codes(limitations)
+
+
+def test_another_makers_profile_declares_nothing() -> None:
+    profile, limitations = match({"ours": SONOSITE}, replace(FACTS, manufacturer="Other"))
+    assert profile.dynamic_range_db is None
+    assert codes(limitations) == {"profile_none", "not_commissioned"}
+
+
+def test_a_commissioned_profile_carries_no_warning() -> None:
+    checked = SONOSITE.model_copy(update={"commissioned_by": "Physics", "commissioned_on": "2026-05-04"})
+    profile, limitations = match({"ours": ProfileSettings.model_validate(checked.model_dump())}, FACTS)
+    assert profile.commissioned_on == "2026-05-04"
+    assert not limitations
+
+
+def test_a_grey_to_db_table_is_interpolated_to_full_scale(tmp_path: Path) -> None:
+    table = tmp_path / "map.csv"
+    table.write_text("grey,level_db\n0,-60\n128,-20\n255,0\n")
+    levels = read_grey_to_db(table)
+    assert (levels[0], levels[64], levels[255]) == (-60.0, -40.0, 0.0)
+
+
+@pytest.mark.parametrize("content", ["", "0,-60\n", "0,-60\n128,-70\n255,0\n", "grey\n", "0,x\n1,y\n"])
+def test_a_broken_table_is_a_configuration_error(tmp_path: Path, content: str) -> None:
+    table = tmp_path / "map.csv"
+    table.write_text(content)
+    with pytest.raises(ConfigurationError, match="grey_to_db"):
+        read_grey_to_db(table)
