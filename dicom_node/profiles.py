@@ -64,7 +64,7 @@ class ProfileRule(Protocol):
 
 
 def match(profiles: Mapping[str, ProfileRule], facts: CineFacts) -> tuple[DisplayProfile, tuple[Limitation, ...]]:
-    """The display profile of this cine and what follows. Raises ConfigurationError where its grey-to-dB table is bad."""
+    """The display profile of this cine and what follows. Raises ConfigurationError where its table is bad."""
     fitting = {name: _specificity(rule) for name, rule in profiles.items() if _fits(rule, facts)}
     best = max(fitting.values(), default=0)
     chosen = [name for name, specificity in fitting.items() if specificity == best]

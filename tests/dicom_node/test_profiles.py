@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,8 @@ def test_another_makers_profile_declares_nothing() -> None:
 
 
 def test_a_commissioned_profile_carries_no_warning() -> None:
-    checked = SONOSITE.model_copy(update={"commissioned_by": "Physics", "commissioned_on": "2026-05-04"})
-    profile, limitations = match({"ours": ProfileSettings.model_validate(checked.model_dump())}, FACTS)
+    checked = SONOSITE.model_copy(update={"commissioned_by": "Physics", "commissioned_on": date(2026, 5, 4)})
+    profile, limitations = match({"ours": checked}, FACTS)
     assert profile.commissioned_on == "2026-05-04"
     assert not limitations
 
