@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from processing.cine import Spacing
 from processing.simulation.speckle import PointSpread, speckle_field
 
+Number = TypeVar("Number", bound=np.floating[Any])
 FloatArray = NDArray[np.float32]
 
 
@@ -77,7 +79,7 @@ class Grid:
         x = (np.arange(self.shape[1]) - self.margin_px + 0.5) / self.columns
         return z[:, None], x[None, :]
 
-    def panel(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def panel(self, image: NDArray[Number]) -> NDArray[Number]:
         """The part of an image on this grid that the panel shows at rest."""
         m = self.margin_px
         return image[m : m + self.rows, m : m + self.columns]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,10 +96,14 @@ class ContrastField:
         power /= np.float32(left)
         return power
 
+    def volume(self, tissue: Literal["lesion", "parenchyma"], mask: NDArray[np.bool_]) -> float:
+        """Mean factor between the tissue's kinetics and the power of these pixels, tissue at rest."""
+        return float(self.grid.panel(self._parts[tissue])[mask].mean(dtype=np.float64))
+
     def expected(self, mask: NDArray[np.bool_], time_s: FloatArray) -> tuple[FloatArray, float]:
         """Enhancement over time and baseline: the mean power that these pixels are made to have, tissue at rest."""
-        means = [float(self.grid.panel(self._parts[name])[mask].mean()) for name in ("lesion", "parenchyma")]
-        enhancement: FloatArray = means[0] * self.lesion.power_au(time_s) + means[1] * self.parenchyma.power_au(time_s)
+        lesion = self.volume("lesion", mask) * self.lesion.power_au(time_s)
+        enhancement: FloatArray = lesion + self.volume("parenchyma", mask) * self.parenchyma.power_au(time_s)
         z_cm = np.arange(self.grid.rows) * self.grid.spacing_mm.z_mm / 10
         loss = 10 ** (-z_cm * self.physics.attenuation_db_per_cm / 10)
         leak = 10 ** (self.physics.leakage_db / 10) * float((mask * loss[:, None]).sum() / mask.sum())

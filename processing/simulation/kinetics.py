@@ -49,6 +49,36 @@ class BolusTruth:
     mean_transit_time_local_s: float
     model_t0_s: float
 
+    def seen(self, scale: float, zero_s: float) -> BolusTruth:
+        """The same bolus with `scale` times the power, its moments counted from `zero_s` after the injection."""
+        scaled = {name: scale * getattr(self, name) for name in _AMPLITUDES}
+        moved = {name: getattr(self, name) - zero_s for name in _MOMENTS}
+        return replace(self, **scaled, **moved)
+
+
+_AMPLITUDES = (
+    "peak_enhancement_au",
+    "wash_in_rate_au_per_s",
+    "wash_out_rate_au_per_s",
+    "wash_in_auc_au_s",
+    "wash_out_auc_au_s",
+    "wash_in_wash_out_auc_au_s",
+    "wash_in_perfusion_index_au",
+    "auc_au_s",
+)
+_MOMENTS = ("arrival_time_s", "time_to_peak_s", "model_t0_s")
+
+
+@dataclass(frozen=True)
+class ReplenishmentTruth:
+    """What a destruction-replenishment curve should give: rBV, beta (None where S-shaped), mTT and rBF = rBV/mTT."""
+
+    plateau_au: float
+    rate_per_s: float | None
+    mean_transit_time_s: float
+    flow_au_per_s: float
+    flash_end_s: float
+
 
 @dataclass(frozen=True)
 class _Tangents:
@@ -331,6 +361,17 @@ class Replenishment:
         if self.log_mu is None:
             return 1.0 / self.rate_per_s
         return math.exp(self.log_mu + self.log_sigma**2 / 2)
+
+    def truth(self, scale: float = 1.0, zero_s: float = 0.0) -> ReplenishmentTruth:
+        """Parameters with `scale` times the power; the end of the flash counts from `zero_s`."""
+        plateau = scale * self.plateau_au
+        return ReplenishmentTruth(
+            plateau_au=plateau,
+            rate_per_s=self.rate_per_s if self.log_mu is None else None,
+            mean_transit_time_s=self.mean_transit_time_s,
+            flow_au_per_s=plateau / self.mean_transit_time_s,
+            flash_end_s=self.flash_at_s + self.flash_s - zero_s,
+        )
 
     def power_au(self, time_s: FloatArray) -> FloatArray:
         time = np.asarray(time_s, dtype=np.float64)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from processing.cine import Box
-from processing.simulation.anatomy import Anatomy, Grid
+from processing.simulation.anatomy import Anatomy, Grid, lesion_weight
 from processing.simulation.bmode_field import BmodePanel
 from processing.simulation.breathing import Breathing
 from processing.simulation.contrast_field import ContrastField, ContrastPhysics
 from processing.simulation.display import Display, tint_table
-from processing.simulation.kinetics import Bolus, BolusTruth, Kinetics, LogNormal, Replenishment, WithRecirculation
+from processing.simulation.kinetics import Bolus, Kinetics, LogNormal, Replenishment, WithRecirculation
 from processing.simulation.scene import Painter, Scene, Timing, TintedPanel, describe
 from processing.simulation.screen import Screen
 from processing.simulation.truth import CurveTruth, SceneTruth
@@ -109,13 +110,16 @@ def _contrast_truth(
     shift_mm: NDArray[np.float64],
     out_of_plane: NDArray[np.bool_],
 ) -> SceneTruth:
-    z, x = contrast.grid.fractions()
-    m, (rows, columns) = contrast.grid.margin_px, scanned.shape
-    depth = p.anatomy.lesion.depth(z, x)[m : m + rows, m : m + columns]
-    # Two ROIs as a reader would draw them: just inside the edge, and parenchyma at the depth of the lesion.
-    lesion = (depth < 0.9) & scanned
-    same_depth = np.abs(z[m : m + rows] - p.anatomy.lesion.z) < p.anatomy.lesion.half_height
-    reference = (depth > 1.3) & same_depth & scanned
+    grid = contrast.grid
+    weight = grid.panel(lesion_weight(p.anatomy, grid))
+    z, x = grid.fractions()
+    distance = grid.panel(p.anatomy.lesion.depth(z, x))
+    same_depth = (
+        np.abs(z[grid.margin_px : grid.margin_px + grid.rows] - p.anatomy.lesion.z) < p.anatomy.lesion.half_height
+    )
+    # Two ROIs as a careful reader draws them: inside the soft edge, and parenchyma at the depth of the lesion.
+    lesion = (weight > 0.99) & scanned
+    reference = (weight < 0.001) & (distance > 1.25) & same_depth & scanned
     return SceneTruth(
         contrast=p.screen.first,
         bmode=p.screen.twin,
@@ -125,15 +129,13 @@ def _contrast_truth(
         out_of_plane=out_of_plane,
         lesion_mask=lesion,
         reference_mask=reference,
-        panel=_curve_truth("panel", p, contrast, scanned, None),
-        lesion=_curve_truth("lesion", p, contrast, lesion, p.lesion),
-        reference=_curve_truth("reference", p, contrast, reference, p.parenchyma),
+        panel=_curve_truth("panel", p, contrast, scanned),
+        lesion=_tissue_truth("lesion", p, contrast, lesion),
+        reference=_tissue_truth("reference", p, contrast, reference),
     )
 
 
-def _curve_truth(
-    label: str, p: ContrastParameters, contrast: ContrastField, mask: NDArray[np.bool_], tissue: Kinetics | None
-) -> CurveTruth:
+def _curve_truth(label: str, p: ContrastParameters, contrast: ContrastField, mask: NDArray[np.bool_]) -> CurveTruth:
     times_s = contrast.frame_times_s
     enhancement, baseline = contrast.expected(mask, times_s)
     fine_s = np.arange(times_s[0], times_s[-1], 1e-3)
@@ -146,13 +148,23 @@ def _curve_truth(
         baseline_au=baseline,
         peak_enhancement_au=float(fine[peak]),
         time_to_peak_s=float(fine_s[peak]) - p.timing.zero_s,
-        bolus=_bolus_truth(tissue),
     )
 
 
-def _bolus_truth(tissue: Kinetics | None) -> BolusTruth | None:
-    """Parameters of the tissue's own bolus, on the injection's clock and before the vascular volume scales it."""
-    return tissue.truth() if isinstance(tissue, Bolus | WithRecirculation) else None
+def _tissue_truth(
+    label: Literal["lesion", "reference"], p: ContrastParameters, contrast: ContrastField, mask: NDArray[np.bool_]
+) -> CurveTruth | None:
+    """The truth of pixels that show one tissue (the other adds less than 1 % at the lesion's edge)."""
+    if not mask.any():
+        return None
+    curve = _curve_truth(label, p, contrast, mask)
+    kinetics = p.lesion if label == "lesion" else p.parenchyma
+    scale = contrast.volume("lesion" if label == "lesion" else "parenchyma", mask)
+    if isinstance(kinetics, Replenishment):
+        return replace(curve, replenishment=kinetics.truth(scale, p.timing.zero_s))
+    if isinstance(kinetics, Bolus | WithRecirculation):
+        return replace(curve, bolus=kinetics.truth().seen(scale, p.timing.zero_s))
+    return curve
 
 
 def bolus_scene(parameters: ContrastParameters = SMALL_BOLUS, seed: int = 1) -> Scene:

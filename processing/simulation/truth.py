@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from processing.cine import Box, Spacing
 from processing.frozen_arrays import frozen_array
-from processing.simulation.kinetics import BolusTruth
+from processing.simulation.kinetics import BolusTruth, ReplenishmentTruth
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,8 +17,9 @@ class CurveTruth:
     """The expected mean linear power of some pixels of the contrast panel, full scale = 1.
 
     time_s, power_au: float64 (frame,), baseline included. `peak_enhancement_au` is baseline-subtracted, at
-    `time_to_peak_s` after the time zero of the cine: both from the noise-free kinetics within the clip.
-    `bolus`: all parameters of the tissue's own bolus, where the pixels follow a single one.
+    `time_to_peak_s` after the time zero of the cine: both from the noise-free kinetics within the clip (in a
+    replenishment they are those of the flash). `bolus` or `replenishment`: all parameters of the pixels' one tissue,
+    at its vascular volume and on the cine's clock; None where the pixels show several tissues.
     """
 
     label: str
@@ -28,6 +29,7 @@ class CurveTruth:
     peak_enhancement_au: float
     time_to_peak_s: float
     bolus: BolusTruth | None = None
+    replenishment: ReplenishmentTruth | None = None
 
     def __post_init__(self) -> None:
         for name in ("time_s", "power_au"):
