@@ -2,7 +2,12 @@
 
 NodeError
 ├── ConfigurationError   the configuration is wrong: exit code 2, the key is named
-└── UnreadableCineError  the file is no cine that can be read; `code` names the reason
+├── UnreadableCineError  the file is no cine that can be read; `code` names the reason
+├── UnreadableHeaderError  what arrived is no DICOM, or ends too early
+├── SpoolError           the spool cannot be used: its folder is not writable
+└── NetworkError         a peer or a port
+    ├── PortInUseError      another program listens where the node should
+    └── UnreachableError    the peer cannot be reached, or does not want to talk to us; `text` says why
 """
 
 from __future__ import annotations
@@ -22,3 +27,23 @@ class UnreadableCineError(NodeError):
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+
+class UnreadableHeaderError(NodeError):
+    """What arrived is no DICOM data set, or ends before its pixels do."""
+
+
+class SpoolError(NodeError):
+    """The spool's folder cannot be used."""
+
+
+class NetworkError(NodeError):
+    """A peer or a port."""
+
+
+class PortInUseError(NetworkError):
+    """Another program listens where the node should."""
+
+
+class UnreachableError(NetworkError):
+    """The peer cannot be reached, or does not want to talk to us."""

@@ -1,0 +1,209 @@
+"""The receiver: associations to disk, and nothing else. Its own process; several may share a port and a spool.
+
+In: associations of scanners and destinations. Out: acknowledged objects in the spool, and a notice an association.
+Never decodes, computes or runs workflows. It offers no storage commitment: the node is a second
+destination, no archive.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import structlog
+from pydicom.dataset import Dataset
+from pynetdicom import _config as pynetdicom_config
+from pynetdicom import build_context
+from pynetdicom.presentation import PresentationContext
+
+from dicom_node.acquisition import ANY, AssociationSummary, Peer, PeerRole
+from dicom_node.inbox import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION,
+    AssociationLedger,
+    Inbox,
+    SpoolLimits,
+    StoreRequest,
+    Upload,
+)
+from dicom_node.routing import acceptable_syntaxes, find_peer, origin_of
+from dicom_node.spool import Spool
+from dicom_node.status import Status
+from dicom_node.transport.association import (
+    CALLING_TITLE_UNKNOWN,
+    NodeAssociation,
+    NodeEntity,
+    Rejection,
+    running_associations,
+)
+from dicom_node.transport.lobby import Lobby, Port
+
+MAXIMUM_PDU_BYTES = 128 << 10  # x1.45 over the default of 16 KB, measured
+_RESOLVED_FOR_S = 60.0
+
+
+@dataclass(frozen=True)
+class ReceiverSettings:
+    """The receiver's part of the configuration.
+
+    `any_peer_is_scanner`: strangers count as scanners; else a stranger may associate where `require_known_peers` is
+    off, but its cines are refused (0x0124). `share_port`: several receivers on one port (SO_REUSEPORT).
+    """
+
+    ae_title: str = "CEUS_NODE"
+    host: str = "127.0.0.1"
+    port: int = 11112
+    peers: tuple[Peer, ...] = ()
+    require_known_peers: bool = True
+    any_peer_is_scanner: bool = False
+    maximum_associations: int = 64
+    network_timeout_s: float = 60.0
+    handshake_timeout_s: float = 10.0
+    ssl_context: ssl.SSLContext | None = None
+    share_port: bool = False
+    limits: SpoolLimits = field(default_factory=SpoolLimits)
+
+
+class Receiver:
+    """A running receiver; ends with `stop`."""
+
+    def __init__(self, ae: NodeEntity, lobby: Lobby, inbox: Inbox) -> None:
+        self._ae = ae
+        self._lobby = lobby
+        self._inbox = inbox
+        self.port = lobby.port
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Listen no longer, let associations end within the grace time, abort the others."""
+        self._lobby.stop()
+        deadline = time.monotonic() + grace_s
+        for assoc in running_associations(self._ae):
+            assoc.join(max(0.0, deadline - time.monotonic()))
+            if assoc.is_alive():
+                assoc.abort()
+                assoc.join()
+        self._inbox.__exit__()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def serve_receiver(
+    settings: ReceiverSettings, spool: Spool, notify: Callable[[AssociationSummary], None] | None = None
+) -> Receiver:
+    """Listen and spool until stopped. `notify` is called at each association's end, from its thread; the spool's
+    doorbell was rung before.
+
+    Raises PortInUseError, NetworkError, SpoolError.
+    """
+    # Both libraries quote values in warnings: patient data must not reach a log.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom|pynetdicom")
+    pynetdicom_config.CODECS = ("ascii", "utf_8", "latin_1")  # AE titles as scanners really write them
+    ae = NodeEntity(ae_title=settings.ae_title)
+    ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
+    ae.maximum_associations = settings.maximum_associations
+    ae.network_timeout = settings.network_timeout_s
+    ae.acse_timeout = settings.handshake_timeout_s
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION
+    inbox = Inbox(spool, settings.limits).__enter__()
+    port = Port(settings.host, settings.port, settings.ssl_context, settings.share_port, settings.handshake_timeout_s)
+    try:
+        lobby = Lobby(ae, port, SpoolingStorage(settings, inbox, notify))
+    except BaseException:
+        inbox.__exit__()
+        raise
+    lobby.start()
+    structlog.get_logger().info("receiver_listening", port=lobby.port, ae_title=settings.ae_title)
+    return Receiver(ae, lobby, inbox)
+
+
+class SpoolingStorage:
+    """Decides on associations and takes their objects into the spool (`transport.association.StorageService`)."""
+
+    def __init__(
+        self, settings: ReceiverSettings, inbox: Inbox, notify: Callable[[AssociationSummary], None] | None
+    ) -> None:
+        self._settings = settings
+        self._inbox = inbox
+        self._notify = notify
+        self._ledgers: dict[Any, AssociationLedger] = {}
+        self._resolved: dict[str, tuple[float, frozenset[str]]] = {}
+
+    def requested(self, assoc: NodeAssociation, request: Any) -> Rejection | list[PresentationContext]:
+        """Whether the peer may associate, and which of its contexts are taken."""
+        title, host = str(request.calling_ae_title), str(assoc.requestor.address_info.address)
+        peer = self._peer(title, host)
+        if peer is None:
+            structlog.get_logger().warning("association_rejected", reason="unknown peer", calling=title, host=host)
+            return CALLING_TITLE_UNKNOWN
+        self._ledgers[assoc] = self._inbox.begin(peer, title, host)
+        proposed: dict[str, dict[str, None]] = {}
+        for context in request.presentation_context_definition_list:
+            proposed.setdefault(str(context.abstract_syntax), {}).update(
+                dict.fromkeys(map(str, context.transfer_syntax))
+            )
+        accepted = {uid: list(acceptable_syntaxes(uid, offer, peer)) for uid, offer in proposed.items()}
+        return [build_context(uid, taken) for uid, taken in accepted.items() if taken]
+
+    def begin(self, assoc: NodeAssociation, command: Dataset, context: PresentationContext | None) -> Upload:
+        """Where the data set of a C-STORE goes."""
+        ledger = self._ledgers[assoc]
+        sop_class = str(command.get("AffectedSOPClassUID", ""))
+        origin = origin_of(
+            ledger.peer, str(command.get("MoveOriginatorApplicationEntityTitle") or ""), self._settings.ae_title
+        )
+        syntax = str(context.transfer_syntax[0]) if context is not None else ""
+        request = StoreRequest(sop_class, str(command.get("AffectedSOPInstanceUID", "")), syntax, origin)
+        announced = context is not None and context.abstract_syntax == sop_class
+        return ledger.upload(request, None if announced else Status.SOP_CLASS_NOT_SUPPORTED)
+
+    def commit(self, assoc: NodeAssociation, upload: Any) -> int:
+        """The status of a complete object; on success it is on disk."""
+        status = self._ledgers[assoc].commit(upload)
+        if status is not Status.SUCCESS:
+            structlog.get_logger().warning("object_refused", status=f"0x{status:04X}", bytes=upload.bytes)
+        return int(status)
+
+    def ended(self, assoc: NodeAssociation) -> None:
+        """Close the association's ledger and tell who waits."""
+        ledger = self._ledgers.pop(assoc, None)
+        if ledger is None:
+            return
+        summary = ledger.close()
+        structlog.get_logger().info("association_ended", **Counter(ledger.counts), association=ledger.association_id)
+        if self._notify is not None:
+            self._notify(summary)
+
+    def _peer(self, title: str, host: str) -> Peer | None:
+        settings = self._settings
+        configured = (replace(peer, host=host) if self._is_host(peer.host, host) else peer for peer in settings.peers)
+        known = find_peer(configured, title, (host,))
+        if known is not None:
+            return known
+        if settings.any_peer_is_scanner:
+            return Peer(ANY)
+        return None if settings.require_known_peers else Peer(ANY, role=PeerRole.UNKNOWN)
+
+    def _is_host(self, name: str, address: str) -> bool:
+        """Whether a configured host name has that address; names are looked up once a minute at most."""
+        if name in (ANY, address):
+            return name == address
+        now = time.monotonic()
+        looked_up, addresses = self._resolved.get(name, (-_RESOLVED_FOR_S, frozenset()))
+        if now - looked_up >= _RESOLVED_FOR_S:
+            try:
+                addresses = frozenset(str(info[4][0]) for info in socket.getaddrinfo(name, None))
+            except OSError:
+                addresses = frozenset()
+            self._resolved[name] = (now, addresses)
+        return address in addresses
