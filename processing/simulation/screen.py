@@ -52,8 +52,8 @@ class Screen:
             side = min(self.columns - 4 * margin, (bottom - top) * 5 // 4)
             start = (self.columns - side) // 2
             return Box(start, top, start + side, bottom)
-        width = (self.columns - 4 * margin) // 2
-        start = 3 * margin // 2 if place == "left" else 5 * margin // 2 + width
+        width = (self.columns - 5 * margin) // 2
+        start = 2 * margin if place == "left" else 3 * margin + width
         return Box(start, top, start + width, bottom)
 
     @property
@@ -110,33 +110,30 @@ class Screen:
             scale,
             150,
         )
-        self._draw_depth_marks(image, self.first)
+        self._draw_beside(image, self.first, tint_table(self.tint))
         if self.twin is not None:
-            self._draw_depth_marks(image, self.twin)
-            self._draw_bar(image, self.twin, tint_table("grey"))
-        self._draw_bar(image, self.first, tint_table(self.tint))
+            self._draw_beside(image, self.twin, tint_table("grey"))
         return image
 
-    def _draw_depth_marks(self, image: ImageArray, box: Box) -> None:
-        """A tick a centimetre to the right of the panel, and the caret of the focus at 60 % of its depth."""
-        pitch = self.spacing_mm.z_mm
+    def _draw_beside(self, image: ImageArray, box: Box, table: ImageArray) -> None:
+        """On the outer side of a panel: a tick a centimetre, the caret of the focus, and the bar of its colours."""
+        # Columns are counted away from the panel.
+        outwards = -1 if box.x0 < self.columns - box.x1 or self.layout == "single" else 1
+        edge = box.x0 - 1 if outwards < 0 else box.x1
+        margin = self._margin
         for centimetre in range(int(self.depth_mm // 10) + 1):
-            row = box.y0 + round(centimetre * 10 / pitch)
-            length = self._margin // (3 if centimetre % 5 else 2)
+            row = box.y0 + round(centimetre * 10 / self.spacing_mm.z_mm)
+            length = margin // (4 if centimetre % 5 else 3)
             if row < box.y1:
-                image[row, box.x1 + 2 : box.x1 + 2 + length] = 180
-        size = max(self._margin // 4, 2)
-        for step in range(size):
-            row = box.y0 + int(0.6 * box.rows)
-            image[row - step : row + step + 1, box.x1 + 3 + self._margin // 2 + step] = (255, 200, 0)
-
-    def _draw_bar(self, image: ImageArray, box: Box, table: ImageArray) -> None:
-        """The colour bar, full scale on top, to the left of the upper third of the panel."""
-        rows = box.rows // 3
-        width = max(self._margin // 4, 3)
-        x0 = max(box.x0 - 2 * width, 0)
+                image[row, edge + outwards * (2 + np.arange(length))] = 180
+        focus = box.y0 + int(0.6 * box.rows)
+        for step in range(max(margin // 4, 2)):
+            image[focus - step : focus + step + 1, edge + outwards * (2 + margin // 3 + step)] = (255, 200, 0)
+        # Full scale on top. As wide as real bars: JPEG blurs the chroma of narrower ones.
+        rows, width = box.rows // 3, margin // 2
         levels = np.rint(np.linspace(255, 0, rows)).astype(np.intp)
-        image[box.y0 : box.y0 + rows, x0 : x0 + width] = table[levels][:, None, :]
+        columns = edge + outwards * (margin + np.arange(width))
+        image[box.y0 : box.y0 + rows, columns] = table[levels][:, None, :]
 
     def draw_clock(self, image: ImageArray, time_s: float) -> None:
         """The contrast timer, top right, and the panel's name where it is burned into the image."""
