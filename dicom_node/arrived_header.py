@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
@@ -30,7 +30,8 @@ NODE_FACTS_CREATOR = "2.25.141632893406461873208526441736150712377"
 
 _BROKEN = (
     *(OSError, EOFError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, AssertionError),
-    *(zlib.error, struct.error, NotImplementedError, RecursionError, BytesLengthException, MemoryError),
+    *(zlib.error, struct.error, NotImplementedError, RecursionError, MemoryError),
+    *(BytesLengthException, InvalidDicomError),
 )
 """What pydicom raises on bytes that are no data set, as fuzzing shows: it has no error of its own for all of them."""
 _FLOAT_PIXEL_DATA, _PIXEL_DATA = 0x7FE00008, 0x7FE00010

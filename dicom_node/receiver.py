@@ -23,6 +23,7 @@ from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.acquisition import ANY, AssociationSummary, Peer, PeerRole
+from dicom_node.config import Settings
 from dicom_node.inbox import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION,
@@ -68,6 +69,37 @@ class ReceiverSettings:
     ssl_context: ssl.SSLContext | None = None
     share_port: bool = False
     limits: SpoolLimits = field(default_factory=SpoolLimits)
+
+
+def receiver_settings(settings: Settings, ssl_context: ssl.SSLContext | None = None) -> ReceiverSettings:
+    """The receiver's part of the node's configuration. With `ssl_context`: for the TLS port.
+
+    A destination is known by its title, and by its address under any title: a PACS often calls by another name than
+    it answers to.
+    """
+    scanners = [
+        Peer(
+            scanner.ae_title,
+            scanner.host or ANY,
+            profile=scanner.profile or None,
+            priority=scanner.priority,
+            drop_unwanted=scanner.unwanted == "accept_and_drop",
+        )
+        for scanner in settings.scanner
+    ]
+    titles = [Peer(each.ae_title, role=PeerRole.DESTINATION) for each in settings.destination]
+    hosts = [Peer(ANY, each.host, role=PeerRole.DESTINATION) for each in settings.destination]
+    return ReceiverSettings(
+        ae_title=settings.node.ae_title,
+        host=settings.node.host,
+        port=settings.node.port if ssl_context is None else settings.security.tls_port,
+        peers=(*scanners, *titles, *hosts),
+        require_known_peers=settings.security.require_known_peers,
+        any_peer_is_scanner=not settings.security.require_known_peers,
+        ssl_context=ssl_context,
+        share_port=settings.node.receivers > 1,
+        limits=SpoolLimits(reserve_bytes=settings.retention.min_free_mb << 20),
+    )
 
 
 class Receiver:
