@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -210,3 +211,58 @@ def echoscu(port: int, *, called: str = "CEUS_NODE", calling: str = "SCANNER") -
 def chromium() -> str:
     """Path of a Chromium that can take pictures of pages."""
     return find_peer("chromium", "chromium-browser", "google-chrome")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a validator said: its complaints by weight."""
+
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def dciodvfy(path: Path) -> Verdict:
+    """dicom3tools: does the object follow its IOD?"""
+    return _verdict([find_peer("dciodvfy"), "-new", str(path)])
+
+
+def dcentvfy(paths: Iterable[Path]) -> Verdict:
+    """dicom3tools: do the objects of a study agree on patient, study, series and frame of reference?"""
+    return _verdict([find_peer("dcentvfy"), *map(str, paths)])
+
+
+def pixelmed_sr(path: Path) -> Verdict:
+    """PixelMed's DicomSRValidator: do IOD and templates of the SR hold? About 14 s of one core."""
+    jars = sorted(JAVA_FOLDER.glob("*.jar"))
+    if not any(jar.name == "pixelmed.jar" for jar in jars):
+        missing_peer("PixelMed (libpixelmed-java)")
+    unlimited = [f"-Djdk.xml.xpathExpr{kind}=0" for kind in ("OpLimit", "GrpLimit")]
+    options = [*unlimited, "-Djdk.xml.xpathTotalOpLimit=0", "-Djdk.xml.enableExtensionFunctions=true"]
+    classpath = os.pathsep.join(map(str, jars))
+    validator = "com.pixelmed.validate.DicomSRValidator"
+    return _verdict(
+        [find_peer("java"), *options, "-Xss512m", "-Xmx4g", "-cp", classpath, validator, str(path)], timeout_s=240
+    )
+
+
+def dump_sr(path: Path) -> str:
+    """DCMTK's text of a structured report; the test fails where it cannot read it."""
+    done = subprocess.run([find_peer("dsrdump"), str(path)], capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return done.stdout.decode(errors="replace")
+
+
+def html_of_sr(path: Path) -> str:
+    """DCMTK's HTML of a structured report."""
+    done = subprocess.run([find_peer("dsr2html"), str(path)], capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return done.stdout.decode(errors="replace")
+
+
+def _verdict(command: Sequence[str], timeout_s: float = 60) -> Verdict:
+    done = subprocess.run(command, capture_output=True, check=False, timeout=timeout_s)
+    lines = (done.stdout + done.stderr).decode(errors="replace").splitlines()
+    return Verdict(
+        tuple(line for line in lines if line.lstrip().startswith(("Error", "Abort", "Exception"))),
+        tuple(line for line in lines if line.lstrip().startswith("Warning")),
+    )

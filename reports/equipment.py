@@ -1,0 +1,44 @@
+"""Who made the object: General and Enhanced General Equipment (PS3.3 C.7.5.1, C.7.5.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from reports.uids import device_uid
+
+MANUFACTURER = "CEUS Node"
+MODEL_NAME = "ceus-node"
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """The node as a device. `serial_number` tells installations apart (type 1 in SEG and parametric maps)."""
+
+    software_version: str
+    serial_number: str = "1"
+    station_name: str = ""
+    institution_name: str = ""
+
+    @property
+    def device_uid(self) -> str:
+        return device_uid(MODEL_NAME, self.serial_number)
+
+    def write(self, dataset: Dataset) -> None:
+        """Set the equipment modules of a result object."""
+        dataset.Manufacturer = MANUFACTURER
+        dataset.ManufacturerModelName = MODEL_NAME
+        dataset.SoftwareVersions = self.software_version
+        dataset.DeviceSerialNumber = self.serial_number
+        if self.station_name:
+            dataset.StationName = self.station_name
+        if self.institution_name:
+            dataset.InstitutionName = self.institution_name
+
+
+def is_own_object(dataset: Dataset) -> bool:
+    """Whether this node's software made the object: such an object never starts a job."""
+    return bool(
+        dataset.get("ManufacturerModelName", "") == MODEL_NAME and dataset.get("Manufacturer", "") == MANUFACTURER
+    )

@@ -1,0 +1,211 @@
+"""Measurement groups of TID 1500: planar ROIs (TID 1410) where an outline exists, general groups (TID 1501) else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from highdicom.sr import (
+    AlgorithmIdentification,
+    ImageRegion,
+    MeasurementsAndQualitativeEvaluations,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    SourceImageForMeasurementGroup,
+    SourceImageForRegion,
+    TrackingIdentifier,
+)
+from pydicom.sr.coding import Code
+
+from reports import codes
+from reports.findings import Findings, ModelUse, Quantity, RoiFinding
+from reports.measurements import (
+    area_measurements,
+    evaluation,
+    measurement,
+    perfusion_measurements,
+    quality_measurements,
+    relative_measurements,
+    replenishment_measurements,
+    super_resolution_measurements,
+)
+from reports.result_object import ResultContext
+from reports.source_header import FrameReference
+
+FINDING: dict[str, Code] = {
+    "lesion": codes.LESION,
+    "reference": codes.own("REFERENCE"),
+    "panel": codes.own("PANEL"),
+}
+TITLE = {"lesion": "Lesion", "reference": "Reference parenchyma", "panel": "Contrast panel"}
+DRAWN_BY = {"model": "BY_MODEL", "reader": "BY_READER", "file": "BY_FILE", "rule": "BY_RULE"}
+VASCULAR_PATTERNS = {
+    "hyper": "HYPER",
+    "hypo": "HYPO",
+    "hyper-then-hypo": "HYPER_HYPO",
+    "hypo-then-hyper": "HYPO_HYPER",
+    "iso": "ISO",
+}
+RESPONSES = {
+    "responsive": ("P_RESPONSIVE", "RESPONSIVE"),
+    "stable": ("P_STABLE", "STABLE"),
+    "non_responsive": ("P_NONRESPONSIVE", "NONRESPONSIVE"),
+}
+
+
+def measurement_groups(findings: Findings, context: ResultContext) -> list[Any]:
+    """All groups of a contrast cine's report, in the order a reader wants them."""
+    groups = [_roi_group(findings, roi, context) for roi in findings.rois]
+    lesion = findings.roi("lesion")
+    if lesion is not None:
+        groups += _relative_group(findings, lesion, context)
+    groups += _super_resolution_group(findings, context)
+    groups += _response_group(findings, context)
+    groups.append(quality_group(findings, context))
+    return groups
+
+
+def quality_group(findings: Findings, context: ResultContext) -> Any:
+    """The group of the acquisition itself; of a cine without contrast it states just that, without a number."""
+    found = findings.quality.contrast_found
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(context.identity.tracking_uid("acquisition"), "Acquisition"),
+        finding_type=codes.own("QUALITY"),
+        source_images=[_source_image(context.frame)],
+        measurements=list(quality_measurements(findings)) if found else None,
+        qualitative_evaluations=[
+            evaluation(codes.own("CONTRAST"), codes.own("CONTRAST_YES" if found else "CONTRAST_NO"))
+        ],
+    )
+
+
+def perfusion_algorithm(findings: Findings) -> AlgorithmIdentification:
+    """The measuring software with what its numbers depend on (TID 4019)."""
+    source, software = findings.source, findings.software
+    stated = "not stated" if source.dynamic_range_db is None else f"{source.dynamic_range_db:g} dB"
+    return AlgorithmIdentification(
+        name=f"{software.name} perfusion",
+        version=software.version,
+        parameters=[
+            f"compression={source.compression}",
+            f"dynamic range={stated} ({source.dynamic_range_source})",
+            f"profile={software.profile} sha256={software.profile_digest}",
+            f"configuration sha256={software.configuration_digest}",
+        ],
+    )
+
+
+def model_algorithm(model: ModelUse) -> AlgorithmIdentification:
+    """A model with the digest that identifies it and the state its guard gave it (TID 4019)."""
+    stated = {"ood_score": model.ood_score, "threshold": model.threshold, "temperature": model.temperature}
+    return AlgorithmIdentification(
+        name=model.id,
+        version=model.version,
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        parameters=[
+            f"onnx sha256={model.sha256}",
+            f"provider={model.provider}",
+            f"state={model.state}",
+            *(f"{name}={value!r}" for name, value in stated.items() if value is not None),
+        ],
+    )
+
+
+def _roi_group(findings: Findings, roi: RoiFinding, context: ResultContext) -> Any:
+    perfusion = findings.perfusion.by_label.get(roi.label)
+    measurements = [
+        *area_measurements(roi),
+        *(perfusion_measurements(findings, perfusion) if perfusion is not None else ()),
+        *replenishment_measurements(findings, roi),
+    ]
+    shared: dict[str, Any] = {
+        "tracking_identifier": _tracking(roi),
+        "finding_type": FINDING[roi.label],
+        "algorithm_id": perfusion_algorithm(findings),
+        "measurements": measurements,
+        "qualitative_evaluations": [evaluation(codes.own("DRAWN_BY"), codes.own(DRAWN_BY[roi.drawn_by]))],
+    }
+    if len(roi.contour_px) < 3:
+        return MeasurementsAndQualitativeEvaluations(source_images=[_source_image(context.frame)], **shared)
+    return PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_region=image_region(roi.contour_px, context.frame), **shared
+    )
+
+
+def image_region(contour_px: tuple[tuple[float, float], ...], frame: FrameReference) -> ImageRegion:
+    """A closed polyline on the source. SCOORD counts from the corner of the top-left pixel (PS3.3 C.18.6), +0.5."""
+    points = np.array([*contour_px, contour_px[0]], dtype=np.float64) + 0.5
+    source = SourceImageForRegion(frame.sop_class_uid, frame.sop_instance_uid, frame.frame_numbers)
+    return ImageRegion("POLYLINE", np.maximum(points, 0.0), source)
+
+
+def _relative_group(findings: Findings, lesion: RoiFinding, context: ResultContext) -> Iterator[Any]:
+    measurements = list(relative_measurements(findings))
+    evaluations = []
+    if (pattern := findings.perfusion.dvp) is not None:
+        if pattern.dominant in VASCULAR_PATTERNS:
+            evaluations = [evaluation(codes.own("DVP_CLASS"), codes.own(VASCULAR_PATTERNS[pattern.dominant]))]
+        for name, share in pattern.fractions.items():
+            if name in VASCULAR_PATTERNS:
+                method = codes.own(VASCULAR_PATTERNS[name])
+                measurements += measurement(codes.own("DVP_FRACTION"), Quantity(share, "1"), None, method)
+    if measurements or evaluations:
+        yield MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=_tracking(lesion),
+            finding_type=codes.LESION,
+            algorithm_id=perfusion_algorithm(findings),
+            source_images=[_source_image(context.frame)],
+            measurements=measurements or None,
+            qualitative_evaluations=evaluations or None,
+        )
+
+
+def _super_resolution_group(findings: Findings, context: ResultContext) -> Iterator[Any]:
+    roi = findings.roi("lesion") or findings.roi("panel")
+    if findings.super_resolution.performed and roi is not None:
+        yield MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=_tracking(roi),
+            finding_type=codes.BLOOD_VESSEL,
+            algorithm_id=AlgorithmIdentification(
+                name=f"{findings.software.name} super-resolution", version=findings.software.version
+            ),
+            source_images=[_source_image(context.frame)],
+            measurements=list(super_resolution_measurements(findings.super_resolution)),
+        )
+
+
+def _response_group(findings: Findings, context: ResultContext) -> Iterator[Any]:
+    """The model's prediction with all probabilities; never DCM 112048, which asserts the actual response."""
+    response, roi = findings.response, findings.roi("lesion")
+    if not response.performed or roi is None:
+        return
+    probabilities = dict(response.probabilities or {})
+    method = codes.own("M_MODEL")
+    measurements = [
+        item
+        for name, (concept, _) in RESPONSES.items()
+        if name in probabilities
+        for item in measurement(codes.own(concept), Quantity(probabilities[name], "1"), method)
+    ] + measurement(codes.own("DISAGREEMENT"), Quantity(response.disagreement, "1"), method)
+    if response.abstained or not probabilities:
+        predicted = codes.own("ABSTAINED")
+    else:
+        predicted = codes.own(RESPONSES[max(probabilities, key=lambda name: probabilities[name])][1])
+    models = [model for model in findings.models if "response" in model.id]
+    yield MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(roi),
+        finding_type=codes.LESION,
+        algorithm_id=model_algorithm(models[0]) if models else None,
+        source_images=[_source_image(context.frame)],
+        measurements=measurements or None,
+        qualitative_evaluations=[evaluation(codes.own("PRED_RESPONSE"), predicted)],
+    )
+
+
+def _tracking(roi: RoiFinding) -> TrackingIdentifier:
+    name = TITLE[roi.label] if roi.label == "panel" else f"{TITLE[roi.label]} {roi.number}"
+    return TrackingIdentifier(uid=roi.tracking_uid, identifier=name)
+
+
+def _source_image(frame: FrameReference) -> SourceImageForMeasurementGroup:
+    return SourceImageForMeasurementGroup(frame.sop_class_uid, frame.sop_instance_uid, frame.frame_numbers)
