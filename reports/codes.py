@@ -48,7 +48,16 @@ _TABLE = (
     ("WASHOUT_60", "Lesion level against reference at 60 s", "Lesion minus reference in dB, 60 s after arrival"),
     ("WASHOUT_120", "Lesion level against reference at 120 s", "Lesion minus reference in dB, 120 s after arrival"),
     ("DVP_CLASS", "Dynamic vascular pattern", "Sign of lesion minus reference over time (Rognin 2010)"),
-    ("DVP_FRACTION", "Share of the dynamic vascular pattern", "Share of the lesion's pixels in the named class"),
+    *(
+        (f"DVP_{value}", f"Share of the lesion that is {words}", "Share of the lesion's pixels in the class")
+        for value, words in (
+            ("HYPER", "hyper-enhancing"),
+            ("HYPO", "hypo-enhancing"),
+            ("HYPER_HYPO", "hyper- then hypo-enhancing"),
+            ("HYPO_HYPER", "hypo- then hyper-enhancing"),
+            ("ISO", "iso-enhancing"),
+        )
+    ),
     ("HYPER", "Hyper-enhancing", "Class of the dynamic vascular pattern"),
     ("HYPO", "Hypo-enhancing", "Class of the dynamic vascular pattern"),
     ("HYPER_HYPO", "Hyper- then hypo-enhancing", "Class of the dynamic vascular pattern"),
@@ -75,6 +84,7 @@ _TABLE = (
     ("PD_FLUX", "Perfusion density by flux", "Sum of track lengths per area and time"),
     ("ULM_FILLED", "Super-resolution filled share", "Share of pixels filled at the end of the acquisition"),
     ("ULM_PLATEAU", "Super-resolution fitted plateau", "Plateau of the filled share's growth"),
+    ("SPEED_MEDIAN", "Flow velocity, median", "Over all track steps"),
     ("SPEED_P95", "Flow velocity, 95th percentile", "Over all track steps"),
     ("SPEED_CV", "Flow velocity coefficient of variation", "Of the per-pixel mean speed"),
     ("SPEED_QCD", "Flow velocity quartile coefficient", "Of the per-pixel mean speed"),
@@ -147,8 +157,8 @@ _TABLE = (
     ("SETTINGS", "Software configuration", "Digest of the result-relevant settings"),
     ("LIMITATION", "Limitation of the result", "What the result lacks or what weakens it"),
     ("RESEARCH", "Intended use", "Statement of intended use"),
-    ("INTERVALS", "Meaning of the uncertainty ranges", "What the ranges of the measurements are"),
     ("NOT_PERFORMED", "Analysis not performed", "An analysis that was not performed, and why"),
+    ("CI95", "95 % confidence interval", "Property of a measurement: low to high, in its unit"),
     # methods
     ("M_NONE", "Read from the smoothed curve, no model", "Measurement method"),
     ("M_LOGNORMAL", "Log-normal bolus model", "Measurement method"),
@@ -240,6 +250,18 @@ MODEL_METHODS: dict[str, Code] = {
     "FPT": own("M_FPT"),
 }
 
+VASCULAR_PATTERNS: dict[str, tuple[Code, Code]] = {
+    name: (own(value), own(f"DVP_{value}"))
+    for name, value in (
+        ("hyper", "HYPER"),
+        ("hypo", "HYPO"),
+        ("hyper-then-hypo", "HYPER_HYPO"),
+        ("hypo-then-hyper", "HYPO_HYPER"),
+        ("iso", "ISO"),
+    )
+}
+"""Class of the dynamic vascular pattern, and its share of the lesion."""
+
 R_SQUARED = dcm("126220", "R2-Coefficient")
 AREA = sct("42798000", "Area")
 FLOW_VELOCITY = dcm("110828", "Flow Velocity")
@@ -254,14 +276,12 @@ HETEROGENEITY_CODES: dict[str, Code] = {
 
 MEAN = sct("373098007", "Mean")
 MEDIAN = sct("373099004", "Median")
-UPPER_UNCERTAINTY = sct("371886008", "+, range of upper measurement uncertainty")
-LOWER_UNCERTAINTY = sct("371885007", "-, range of lower measurement uncertainty")
 
 LESION = sct("52988006", "Lesion")
 BLOOD_VESSEL = sct("59820001", "Blood vessel")
 ABNORMAL_STRUCTURE = sct("49755003", "Morphologically abnormal structure")
 ANATOMICAL_STRUCTURE = sct("91723000", "Anatomical structure")
-DIAGNOSTIC_ULTRASOUND = sct("16310003", "Diagnostic ultrasonography")
+IMAGING_PROCEDURE = sct("363679005", "Imaging procedure")
 ARTIFICIAL_INTELLIGENCE = dcm("123110", "Artificial Intelligence")
 SOURCE_IMAGE = dcm("121322", "Source image for image processing operation")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")

@@ -20,14 +20,15 @@ from pydicom.sr.coding import Code
 from reports import codes
 from reports.findings import Findings, ModelUse, Quantity, RoiFinding
 from reports.measurements import (
-    area_measurements,
+    area_figures,
     evaluation,
-    measurement,
-    perfusion_measurements,
-    quality_measurements,
-    relative_measurements,
-    replenishment_measurements,
-    super_resolution_measurements,
+    figure,
+    perfusion_figures,
+    quality_figures,
+    relative_figures,
+    replenishment_figures,
+    super_resolution_figures,
+    values,
 )
 from reports.result_object import ResultContext
 from reports.source_header import FrameReference
@@ -39,13 +40,6 @@ FINDING: dict[str, Code] = {
 }
 TITLE = {"lesion": "Lesion", "reference": "Reference parenchyma", "panel": "Contrast panel"}
 DRAWN_BY = {"model": "BY_MODEL", "reader": "BY_READER", "file": "BY_FILE", "rule": "BY_RULE"}
-VASCULAR_PATTERNS = {
-    "hyper": "HYPER",
-    "hypo": "HYPO",
-    "hyper-then-hypo": "HYPER_HYPO",
-    "hypo-then-hyper": "HYPO_HYPER",
-    "iso": "ISO",
-}
 RESPONSES = {
     "responsive": ("P_RESPONSIVE", "RESPONSIVE"),
     "stable": ("P_STABLE", "STABLE"),
@@ -55,27 +49,38 @@ RESPONSES = {
 
 def measurement_groups(findings: Findings, context: ResultContext) -> list[Any]:
     """All groups of a contrast cine's report, in the order a reader wants them."""
-    groups = [_roi_group(findings, roi, context) for roi in findings.rois]
+    groups = [group for roi in findings.rois for group in _roi_groups(findings, roi, context)]
     lesion = findings.roi("lesion")
     if lesion is not None:
-        groups += _relative_group(findings, lesion, context)
-    groups += _super_resolution_group(findings, context)
+        groups += _relative_groups(findings, lesion, context)
+    groups += _super_resolution_groups(findings, context)
     groups += _response_group(findings, context)
     groups.append(quality_group(findings, context))
     return groups
 
 
 def quality_group(findings: Findings, context: ResultContext) -> Any:
-    """The group of the acquisition itself; of a cine without contrast it states just that, without a number."""
-    found = findings.quality.contrast_found
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(context.identity.tracking_uid("acquisition"), "Acquisition"),
-        finding_type=codes.own("QUALITY"),
-        source_images=[_source_image(context.frame)],
-        measurements=list(quality_measurements(findings)) if found else None,
-        qualitative_evaluations=[
+    """The group of the acquisition itself; of a cine without contrast it states just that, without a number.
+
+    It lies on the contrast panel: PixelMed's validator takes a report with exactly one outlined group for one in which
+    every group must have an outline.
+    """
+    found, panel = findings.quality.contrast_found, findings.source.contrast_panel
+    shared: dict[str, Any] = {
+        "tracking_identifier": TrackingIdentifier(context.identity.tracking_uid("acquisition"), "Acquisition"),
+        "finding_type": codes.own("QUALITY"),
+        "measurements": values(quality_figures(findings)) if found else None,
+        "qualitative_evaluations": [
             evaluation(codes.own("CONTRAST"), codes.own("CONTRAST_YES" if found else "CONTRAST_NO"))
         ],
+    }
+    if not found or panel is None:
+        return MeasurementsAndQualitativeEvaluations(source_images=[_source_image(context.frame)], **shared)
+    box = panel.contrast
+    corners = ((box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1))
+    outline = tuple((x - 0.5, y - 0.5) for x, y in corners)
+    return PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_region=image_region(outline, context.frame), **shared
     )
 
 
@@ -111,25 +116,25 @@ def model_algorithm(model: ModelUse) -> AlgorithmIdentification:
     )
 
 
-def _roi_group(findings: Findings, roi: RoiFinding, context: ResultContext) -> Any:
+def _roi_groups(findings: Findings, roi: RoiFinding, context: ResultContext) -> Iterator[Any]:
     perfusion = findings.perfusion.by_label.get(roi.label)
-    measurements = [
-        *area_measurements(roi),
-        *(perfusion_measurements(findings, perfusion) if perfusion is not None else ()),
-        *replenishment_measurements(findings, roi),
+    figures = [
+        *area_figures(roi),
+        *(perfusion_figures(findings, perfusion) if perfusion is not None else ()),
+        *replenishment_figures(findings, roi),
     ]
     shared: dict[str, Any] = {
         "tracking_identifier": _tracking(roi),
         "finding_type": FINDING[roi.label],
         "algorithm_id": perfusion_algorithm(findings),
-        "measurements": measurements,
+        "measurements": values(figures),
         "qualitative_evaluations": [evaluation(codes.own("DRAWN_BY"), codes.own(DRAWN_BY[roi.drawn_by]))],
     }
     if len(roi.contour_px) < 3:
-        return MeasurementsAndQualitativeEvaluations(source_images=[_source_image(context.frame)], **shared)
-    return PlanarROIMeasurementsAndQualitativeEvaluations(
-        referenced_region=image_region(roi.contour_px, context.frame), **shared
-    )
+        yield MeasurementsAndQualitativeEvaluations(source_images=[_source_image(context.frame)], **shared)
+    else:
+        region = image_region(roi.contour_px, context.frame)
+        yield PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=region, **shared)
 
 
 def image_region(contour_px: tuple[tuple[float, float], ...], frame: FrameReference) -> ImageRegion:
@@ -139,30 +144,27 @@ def image_region(contour_px: tuple[tuple[float, float], ...], frame: FrameRefere
     return ImageRegion("POLYLINE", np.maximum(points, 0.0), source)
 
 
-def _relative_group(findings: Findings, lesion: RoiFinding, context: ResultContext) -> Iterator[Any]:
-    measurements = list(relative_measurements(findings))
+def _relative_groups(findings: Findings, lesion: RoiFinding, context: ResultContext) -> Iterator[Any]:
+    figures = list(relative_figures(findings))
     evaluations = []
-    if (pattern := findings.perfusion.dvp) is not None:
-        if pattern.dominant in VASCULAR_PATTERNS:
-            evaluations = [evaluation(codes.own("DVP_CLASS"), codes.own(VASCULAR_PATTERNS[pattern.dominant]))]
-        for name, share in pattern.fractions.items():
-            if name in VASCULAR_PATTERNS:
-                method = codes.own(VASCULAR_PATTERNS[name])
-                measurements += measurement(codes.own("DVP_FRACTION"), Quantity(share, "1"), None, method)
-    if measurements or evaluations:
+    pattern = findings.perfusion.dvp
+    if pattern is not None and pattern.dominant in codes.VASCULAR_PATTERNS:
+        evaluations = [evaluation(codes.own("DVP_CLASS"), codes.VASCULAR_PATTERNS[pattern.dominant][0])]
+    if figures or evaluations:
         yield MeasurementsAndQualitativeEvaluations(
             tracking_identifier=_tracking(lesion),
             finding_type=codes.LESION,
             algorithm_id=perfusion_algorithm(findings),
             source_images=[_source_image(context.frame)],
-            measurements=measurements or None,
+            measurements=values(figures) or None,
             qualitative_evaluations=evaluations or None,
         )
 
 
-def _super_resolution_group(findings: Findings, context: ResultContext) -> Iterator[Any]:
+def _super_resolution_groups(findings: Findings, context: ResultContext) -> Iterator[Any]:
     roi = findings.roi("lesion") or findings.roi("panel")
     if findings.super_resolution.performed and roi is not None:
+        figures = list(super_resolution_figures(findings.super_resolution))
         yield MeasurementsAndQualitativeEvaluations(
             tracking_identifier=_tracking(roi),
             finding_type=codes.BLOOD_VESSEL,
@@ -170,7 +172,7 @@ def _super_resolution_group(findings: Findings, context: ResultContext) -> Itera
                 name=f"{findings.software.name} super-resolution", version=findings.software.version
             ),
             source_images=[_source_image(context.frame)],
-            measurements=list(super_resolution_measurements(findings.super_resolution)),
+            measurements=values(figures),
         )
 
 
@@ -181,12 +183,13 @@ def _response_group(findings: Findings, context: ResultContext) -> Iterator[Any]
         return
     probabilities = dict(response.probabilities or {})
     method = codes.own("M_MODEL")
-    measurements = [
+    figures = [
         item
         for name, (concept, _) in RESPONSES.items()
         if name in probabilities
-        for item in measurement(codes.own(concept), Quantity(probabilities[name], "1"), method)
-    ] + measurement(codes.own("DISAGREEMENT"), Quantity(response.disagreement, "1"), method)
+        for item in figure(codes.own(concept), Quantity(probabilities[name], "1"), method)
+    ]
+    figures += figure(codes.own("DISAGREEMENT"), Quantity(response.disagreement, "1"), method)
     if response.abstained or not probabilities:
         predicted = codes.own("ABSTAINED")
     else:
@@ -197,7 +200,7 @@ def _response_group(findings: Findings, context: ResultContext) -> Iterator[Any]
         finding_type=codes.LESION,
         algorithm_id=model_algorithm(models[0]) if models else None,
         source_images=[_source_image(context.frame)],
-        measurements=measurements or None,
+        measurements=values(figures) or None,
         qualitative_evaluations=[evaluation(codes.own("PRED_RESPONSE"), predicted)],
     )
 

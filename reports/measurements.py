@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from highdicom.sr import (
     CodeContentItem,
     ContentSequence,
     Measurement,
-    NumContentItem,
     QualitativeEvaluation,
     RelationshipTypeValues,
     TextContentItem,
@@ -21,31 +21,44 @@ from reports.findings import Findings, Quantity, RoiFinding, RoiPerfusion, Super
 from reports.parameters import PERFUSION_PARAMETERS
 
 
-def measurement(
-    name: Code, quantity: Quantity | None, method: Code | None, derivation: Code | None = None
-) -> list[Measurement]:
-    """One TID 300 measurement, none where the value does not exist.
+@dataclass(frozen=True)
+class Figure:
+    """One reported number: concept, value with unit and interval, method, derivation."""
 
-    The interval is written as TID 310's upper and lower measurement uncertainty, in the unit of the value (highdicom
-    0.28 would write them without unit).
-    """
+    name: Code
+    quantity: Quantity
+    method: Code | None = None
+    derivation: Code | None = None
+
+
+def figure(
+    name: Code, quantity: Quantity | None, method: Code | None, derivation: Code | None = None
+) -> tuple[Figure, ...]:
+    """One figure, none where the value does not exist."""
     if quantity is None or quantity.value is None:
-        return []
+        return ()
+    return (Figure(name, quantity, method, derivation),)
+
+
+def values(figures: Iterable[Figure]) -> list[Measurement]:
+    """The figures as TID 300 measurements; the 95 % interval of each as a text property, "low to high" in its unit.
+
+    TID 310 has numeric properties for an uncertainty, but TID 300 keeps every NUM below a measurement for what it was
+    inferred from, and PixelMed's validator refuses them there.
+    """
+    return [_measurement(each) for each in figures]
+
+
+def _measurement(figure: Figure) -> Measurement:
+    quantity = figure.quantity
     item = Measurement(
-        name=name, value=quantity.value, unit=codes.ucum(quantity.unit), method=method, derivation=derivation
+        figure.name, quantity.value, codes.ucum(quantity.unit), method=figure.method, derivation=figure.derivation
     )
     if quantity.low is not None and quantity.high is not None:
-        bounds = []
-        for concept, width in (
-            (codes.UPPER_UNCERTAINTY, quantity.high - quantity.value),
-            (codes.LOWER_UNCERTAINTY, quantity.value - quantity.low),
-        ):
-            bound = NumContentItem(
-                concept, width, codes.ucum(quantity.unit), None, RelationshipTypeValues.HAS_PROPERTIES
-            )
-            bounds.append(bound)
-        item[0].ContentSequence = ContentSequence([*item[0].get("ContentSequence", ()), *bounds])
-    return [item]
+        words = f"{quantity.low:.10g} to {quantity.high:.10g}"  # ten digits: read back to better than 1e-6
+        interval = TextContentItem(codes.own("CI95"), words, RelationshipTypeValues.HAS_PROPERTIES)
+        item[0].ContentSequence = ContentSequence([*item[0].get("ContentSequence", ()), interval])
+    return item
 
 
 def evaluation(name: Code, value: Code) -> QualitativeEvaluation:
@@ -61,7 +74,7 @@ def text_item(name: Code, text: str) -> Any:
     return TextContentItem(name, text, RelationshipTypeValues.CONTAINS)
 
 
-def perfusion_measurements(findings: Findings, perfusion: RoiPerfusion) -> Iterator[Measurement]:
+def perfusion_figures(findings: Findings, perfusion: RoiPerfusion) -> Iterator[Figure]:
     """Bolus parameters, R2 and heterogeneity of one ROI, each with the method that gave it."""
     method = codes.MODEL_METHODS.get(perfusion.metrics.model, codes.own("M_NONE"))
     names = dict(codes.PERFUSION_CODES)
@@ -69,45 +82,49 @@ def perfusion_measurements(findings: Findings, perfusion: RoiPerfusion) -> Itera
         names |= codes.LOOP_TIME_CODES
     for parameter in PERFUSION_PARAMETERS:
         if parameter.symbol in names:
-            figure = Quantity.of(parameter.of(perfusion.metrics), parameter.unit)
-            yield from measurement(names[parameter.symbol], figure, method)
-    yield from measurement(codes.R_SQUARED, Quantity(perfusion.metrics.r2, "1"), method)
+            value = Quantity.of(parameter.of(perfusion.metrics), parameter.unit)
+            yield from figure(names[parameter.symbol], value, method)
+    yield from figure(codes.R_SQUARED, Quantity(perfusion.metrics.r2, "1"), method)
     if perfusion.heterogeneity is not None:
         for attribute, name in codes.HETEROGENEITY_CODES.items():
             value = getattr(perfusion.heterogeneity, attribute)
-            yield from measurement(name, Quantity(value, "1"), codes.own("M_LEVELS"))
+            yield from figure(name, Quantity(value, "1"), codes.own("M_LEVELS"))
 
 
-def area_measurements(roi: RoiFinding) -> Iterable[Measurement]:
-    return measurement(codes.AREA, Quantity(roi.area_mm2, "mm2"), codes.own("M_MASK"))
+def area_figures(roi: RoiFinding) -> Iterable[Figure]:
+    return figure(codes.AREA, Quantity(roi.area_mm2, "mm2"), codes.own("M_MASK"))
 
 
-def replenishment_measurements(findings: Findings, roi: RoiFinding) -> Iterator[Measurement]:
+def replenishment_figures(findings: Findings, roi: RoiFinding) -> Iterator[Figure]:
     """Destruction-replenishment of one ROI, where a flash was found."""
     found = findings.replenishment.get(roi.label)
     if found is None:
         return
     method = codes.own("M_REPLENISH")
-    yield from measurement(codes.RELATIVE_BLOOD_VOLUME, found.relative_blood_volume, method)
-    yield from measurement(codes.own("BETA"), found.beta, method)
-    yield from measurement(codes.PERFUSION_CODES["mTT"], found.mean_transit_time, method)
-    yield from measurement(codes.RELATIVE_BLOOD_FLOW, found.relative_blood_flow, method)
-    yield from measurement(codes.R_SQUARED, Quantity(found.r2, "1"), method)
+    yield from figure(codes.RELATIVE_BLOOD_VOLUME, found.relative_blood_volume, method)
+    yield from figure(codes.own("BETA"), found.beta, method)
+    yield from figure(codes.PERFUSION_CODES["mTT"], found.mean_transit_time, method)
+    yield from figure(codes.RELATIVE_BLOOD_FLOW, found.relative_blood_flow, method)
+    yield from figure(codes.R_SQUARED, Quantity(found.r2, "1"), method)
 
 
-def relative_measurements(findings: Findings) -> Iterator[Measurement]:
+def relative_figures(findings: Findings) -> Iterator[Figure]:
     """Lesion against reference: ratios, differences, wash-out and enhanced area."""
     lesion = findings.perfusion.by_label.get("lesion")
     fit = codes.MODEL_METHODS.get(lesion.metrics.model if lesion else "none", codes.own("M_NONE"))
     for symbol, ratio in findings.perfusion.ratio.items():
-        yield from measurement(codes.own(f"R_{symbol.upper()}"), ratio, fit)
+        yield from figure(codes.own(f"R_{symbol.upper()}"), ratio, fit)
     for symbol, difference in findings.perfusion.difference_s.items():
-        yield from measurement(codes.own(f"D_{symbol.upper()}"), difference, fit)
+        yield from figure(codes.own(f"D_{symbol.upper()}"), difference, fit)
+    if (pattern := findings.perfusion.dvp) is not None:
+        for name, share in pattern.fractions.items():
+            if name in codes.VASCULAR_PATTERNS:
+                yield from figure(codes.VASCULAR_PATTERNS[name][1], Quantity(share, "1"), codes.own("M_LEVELS"))
     if (washout := findings.perfusion.washout) is not None:
         method = codes.own("M_LEVELS")
-        yield from measurement(codes.own("WASHOUT_ONSET"), Quantity(washout.onset_s, "s"), method)
+        yield from figure(codes.own("WASHOUT_ONSET"), Quantity(washout.onset_s, "s"), method)
         for after, level in washout.level_db.items():
-            yield from measurement(codes.own(f"WASHOUT_{after}"), Quantity(level, "dB"), method)
+            yield from figure(codes.own(f"WASHOUT_{after}"), Quantity(level, "dB"), method)
     if (area := findings.perfusion.enhancement) is not None:
         for name, value, unit in (
             ("PERFUSED", area.perfused_area_percent, "%"),
@@ -115,28 +132,28 @@ def relative_measurements(findings: Findings) -> Iterator[Measurement]:
             ("NONENH", area.non_enhancing_percent, "%"),
             ("NOTASSESS", area.not_assessable_percent, "%"),
         ):
-            yield from measurement(codes.own(name), Quantity(value, unit), codes.own("M_MASK"))
+            yield from figure(codes.own(name), Quantity(value, unit), codes.own("M_MASK"))
 
 
-def super_resolution_measurements(result: SuperResolution) -> Iterator[Measurement]:
+def super_resolution_figures(result: SuperResolution) -> Iterator[Figure]:
     """All super-resolution metrics; definitions: docs/super-resolution.md."""
     method = codes.own("M_ULM")
-    for name, figure in _super_resolution_figures(result):
-        yield from measurement(codes.own(name), figure, method)
+    for name, quantity in _localization_figures(result):
+        yield from figure(codes.own(name), quantity, method)
     if (speed := result.speed_mm_s) is not None:
-        yield from measurement(codes.FLOW_VELOCITY, speed.mean, method, codes.MEAN)
-        yield from measurement(codes.FLOW_VELOCITY, speed.median, method, codes.MEDIAN)
-        yield from measurement(codes.own("SPEED_P95"), speed.p95, method)
+        yield from figure(codes.FLOW_VELOCITY, speed.mean, method, codes.MEAN)
+        yield from figure(codes.own("SPEED_MEDIAN"), speed.median, method)
+        yield from figure(codes.own("SPEED_P95"), speed.p95, method)
     if (vessels := result.vessels) is not None:
-        yield from measurement(codes.own("VESSELS"), vessels.count, method)
-        yield from measurement(codes.own("TORTUOSITY"), vessels.tortuosity_median, method, codes.MEDIAN)
-        yield from measurement(codes.own("DIAMETER"), vessels.diameter_um_median, method, codes.MEDIAN)
-        yield from measurement(codes.own("BRANCHPOINTS"), vessels.branch_points, method)
-        yield from measurement(codes.FRACTAL_DIMENSION, vessels.fractal_dimension, method)
-        yield from measurement(codes.own("CENTRE_RIM"), vessels.centre_rim_ratio, method)
+        yield from figure(codes.own("VESSELS"), vessels.count, method)
+        yield from figure(codes.own("TORTUOSITY"), vessels.tortuosity_median, method, codes.MEDIAN)
+        yield from figure(codes.own("DIAMETER"), vessels.diameter_um_median, method, codes.MEDIAN)
+        yield from figure(codes.own("BRANCHPOINTS"), vessels.branch_points, method)
+        yield from figure(codes.FRACTAL_DIMENSION, vessels.fractal_dimension, method)
+        yield from figure(codes.own("CENTRE_RIM"), vessels.centre_rim_ratio, method)
 
 
-def _super_resolution_figures(result: SuperResolution) -> Iterator[tuple[str, Quantity | None]]:
+def _localization_figures(result: SuperResolution) -> Iterator[tuple[str, Quantity | None]]:
     yield "LOCALIZATIONS", Quantity(result.localizations, "1")
     yield "TRACKS", Quantity(result.tracks, "1")
     yield "ULM_INTERVAL", Quantity(result.interval_s, "s")
@@ -164,7 +181,7 @@ def _super_resolution_figures(result: SuperResolution) -> Iterator[tuple[str, Qu
         yield "DIR_DISPERSION", spread.direction_dispersion
 
 
-def quality_measurements(findings: Findings) -> Iterator[Measurement]:
+def quality_figures(findings: Findings) -> Iterator[Figure]:
     """What the numbers rest on: saturation, motion, rejected frames, frame rate, duration, dynamic range."""
     quality, source, method = findings.quality, findings.source, codes.own("M_LEVELS")
     saturated = None if quality.saturated_fraction is None else 100 * quality.saturated_fraction
@@ -176,4 +193,4 @@ def quality_measurements(findings: Findings) -> Iterator[Measurement]:
         ("DURATION", source.duration_s, "s"),
         ("DYN_RANGE", source.dynamic_range_db, "dB"),
     ):
-        yield from measurement(codes.own(name), Quantity(value, unit), method)
+        yield from figure(codes.own(name), Quantity(value, unit), method)

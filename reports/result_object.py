@@ -83,6 +83,8 @@ def finish(dataset: Dataset, context: ResultContext) -> None:
         setattr(dataset, f"{name}Time", time)
     if "ContributingEquipmentSequence" in dataset:  # names the library with its own time stamp
         del dataset.ContributingEquipmentSequence
+    if dataset.Modality != "SR":
+        _write_body_part(dataset, context.source.first)
     scheme = Dataset()
     scheme.CodingSchemeDesignator = OWN_SCHEME
     scheme.CodingSchemeName = OWN_SCHEME_NAME
@@ -90,6 +92,13 @@ def finish(dataset: Dataset, context: ResultContext) -> None:
     scheme.CodingSchemeResponsibleOrganization = MANUFACTURER
     dataset.CodingSchemeIdentificationSequence = [scheme]
     context.source.write_character_set(dataset)
+
+
+def _write_body_part(dataset: Dataset, source: Dataset) -> None:
+    """Body part and side as the source says them; a side that nobody recorded is written as unknown (type 2C)."""
+    if body_part := source.get("BodyPartExamined"):
+        dataset.BodyPartExamined = body_part
+    dataset.Laterality = source.get("Laterality") or ""
 
 
 def dicom_bytes(dataset: Dataset) -> bytes:

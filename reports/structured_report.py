@@ -35,7 +35,6 @@ SrClass = Literal["comprehensive 3d", "comprehensive", "enhanced"]
 CLASSES = {"comprehensive 3d": Comprehensive3DSR, "comprehensive": ComprehensiveSR, "enhanced": EnhancedSR}
 DYNAMIC_RANGE_SOURCES = {"pixel value table": "DR_TABLE", "profile": "DR_PROFILE", "default": "DR_DEFAULT"}
 TIME_ZEROS = {"bolus start": "TZ_BOLUS", "event timer": "TZ_TIMER", "first frame": "TZ_FRAME"}
-INTERVALS = "The upper and lower uncertainty of a measurement span its 95 % confidence interval."
 
 
 def structured_report(
@@ -53,7 +52,7 @@ def structured_report(
     sources = context.source.evidence()
     report = MeasurementReport(
         observation_context=_observer(context),
-        procedure_reported=codes.DIAGNOSTIC_ULTRASOUND,
+        procedure_reported=codes.IMAGING_PROCEDURE,
         imaging_measurements=groups,
         title=standard.DCM.ImagingMeasurementReport,
         referenced_images=sources,
@@ -105,7 +104,6 @@ def _statements(findings: Findings) -> Iterator[Any]:
     if quality.contrast_found:
         yield code_item(codes.own("TIME_ZERO"), codes.own(TIME_ZEROS[source.time_zero]))
         yield code_item(codes.own("DYN_RANGE_SRC"), codes.own(DYNAMIC_RANGE_SOURCES[source.dynamic_range_source]))
-        yield text_item(codes.own("INTERVALS"), INTERVALS)
         yield text_item(codes.own("COMMISSIONED"), source.commissioned or "never: amplitudes were not checked")
     yield text_item(codes.own("PROFILE"), f"{software.profile} (sha256 {software.profile_digest})")
     yield text_item(

@@ -1,0 +1,100 @@
+"""A panel of the source on a page: pixels in true proportion, outlines, mm scale bar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from processing.cine import Spacing
+from reports.findings import Findings, RoiFinding
+from reports.page import BACKGROUND, COLOURS, LINE_STYLES, MUTED, SMALL, TEXT, Area, Page, number
+from reports.pictures import PanelView
+
+BAR_LENGTHS_MM = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+TITLES = {"lesion": "Lesion", "reference": "Reference"}
+
+
+def draw_view(page: Page, area: Area, view: PanelView, findings: Findings) -> Area:
+    """Draw the panel centred in `area`, as large as its proportions allow. Returns where it lies."""
+    spacing = findings.source.pixel_spacing_mm
+    placed = _fitted(area, view, spacing)
+    axes = page.axes(placed)
+    axes.imshow(view.rgb, interpolation="bilinear", aspect="auto", extent=_extent(view))
+    axes.set_axis_off()
+    axes.set_xlim(-0.5, view.box.columns - 0.5)
+    axes.set_ylim(view.box.rows - 0.5, -0.5)
+    for roi in findings.rois:
+        if roi.label != "panel" and roi.contour_px:
+            _draw_outline(axes, roi, findings, view)
+    if spacing is not None:
+        _draw_scale_bar(axes, view, spacing)
+    return placed
+
+
+def nice_length_mm(width_mm: float) -> float:
+    """The longest round length that takes at most a third of the width."""
+    return max((length for length in BAR_LENGTHS_MM if length <= width_mm / 3), default=BAR_LENGTHS_MM[0])
+
+
+def _fitted(area: Area, view: PanelView, spacing: Spacing | None) -> Area:
+    z_mm, x_mm = spacing or (1.0, 1.0)
+    width, height = view.box.columns * x_mm, view.box.rows * z_mm
+    scale = min(area.width / width, area.height / height)
+    drawn = (width * scale, height * scale)
+    return Area(area.x + (area.width - drawn[0]) / 2, area.y + (area.height - drawn[1]) / 2, *drawn)
+
+
+def _extent(view: PanelView) -> tuple[float, float, float, float]:
+    return -0.5, view.box.columns - 0.5, view.box.rows - 0.5, -0.5
+
+
+def _draw_outline(axes: Any, roi: RoiFinding, findings: Findings, view: PanelView) -> None:
+    from matplotlib.patheffects import Stroke, withStroke
+
+    # Contours are in the full frame on the contrast panel; a twin panel shows the same tissue at its own place.
+    panel = findings.source.contrast_panel
+    x0, y0 = (panel.contrast.x0, panel.contrast.y0) if panel is not None else (view.box.x0, view.box.y0)
+    points = np.array([*roi.contour_px, roi.contour_px[0]]) - (x0, y0)
+    colour = COLOURS[roi.label]
+    halo = [Stroke(linewidth=4.5, foreground=BACKGROUND, alpha=0.75), withStroke(linewidth=0, foreground=BACKGROUND)]
+    axes.plot(
+        points[:, 0], points[:, 1], color=colour, lw=2.2, ls=LINE_STYLES[roi.label], path_effects=halo, clip_on=True
+    )
+    top = points[np.argmin(points[:, 1])]
+    axes.text(
+        top[0],
+        max(top[1] - 0.015 * view.box.rows, 0.03 * view.box.rows),
+        f"{TITLES[roi.label]} {roi.number}" if roi.number > 1 else TITLES[roi.label],
+        color=colour,
+        fontsize=SMALL,
+        fontweight="bold",
+        ha="center",
+        va="bottom",
+        path_effects=[withStroke(linewidth=3.5, foreground=BACKGROUND)],
+    )
+
+
+def _draw_scale_bar(axes: Any, view: PanelView, spacing: Spacing) -> None:
+    from matplotlib.patheffects import withStroke
+
+    length_mm = nice_length_mm(view.box.columns * spacing.x_mm)
+    length_px = length_mm / spacing.x_mm
+    right, bottom = 0.96 * view.box.columns, 0.96 * view.box.rows
+    halo = [withStroke(linewidth=5, foreground=BACKGROUND)]
+    axes.plot([right - length_px, right], [bottom, bottom], color=TEXT, lw=3, solid_capstyle="butt", path_effects=halo)
+    axes.text(
+        right - length_px / 2,
+        bottom - 0.015 * view.box.rows,
+        f"{number(length_mm, 1)} mm",
+        color=TEXT,
+        fontsize=SMALL,
+        ha="center",
+        va="bottom",
+        path_effects=[withStroke(linewidth=3.5, foreground=BACKGROUND)],
+    )
+
+
+def caption(page: Page, placed: Area, words: str) -> None:
+    """A line under a view."""
+    page.text(placed.x + placed.width / 2, placed.bottom + 7, words, color=MUTED, fontsize=SMALL, ha="center")

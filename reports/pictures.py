@@ -1,0 +1,63 @@
+"""What pictures are made of: panel pixels of the reference frame, curves, and what is printed about the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.cine import Box
+from processing.frozen_arrays import frozen_array
+from processing.roi import RoiLabel
+from processing.tic import Tic
+from reports.errors import InvalidFindingsError
+
+
+@dataclass(frozen=True, eq=False)
+class PanelView:
+    """One panel of the source as it was displayed, cut out of its frame: nothing outside the panel is ever copied.
+
+    pixels: uint8 (z, x) grey or (z, x, 3) RGB. box: where it lies in the full frame (contours are placed by it).
+    """
+
+    pixels: NDArray[np.uint8]
+    box: Box
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", frozen_array("pixels", self.pixels, np.uint8, (2, 3)))
+        if self.pixels.shape[:2] != (self.box.rows, self.box.columns):
+            raise InvalidFindingsError(f"a view of {self.pixels.shape[:2]} pixels does not fill its box {self.box}")
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        return self.pixels if self.pixels.ndim == 3 else np.repeat(self.pixels[..., np.newaxis], 3, axis=2)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The curve that was read: a fitted model or the smoothed samples. time_s, power_au: float64, as in `Tic`."""
+
+    label: RoiLabel
+    time_s: NDArray[np.float64]
+    power_au: NDArray[np.float64]
+    legend: str
+
+    def __post_init__(self) -> None:
+        for name in ("time_s", "power_au"):
+            object.__setattr__(self, name, frozen_array(name, getattr(self, name), np.float64, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class PictureInputs:
+    """Everything the pages draw beside the findings.
+
+    contrast: the contrast panel at the reference frame (the whole frame where no panel was found).
+    tics, curves: by label. frame_time_s: of the reference frame, after time zero; None without a time base.
+    """
+
+    contrast: PanelView
+    bmode: PanelView | None = None
+    tics: tuple[Tic, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    frame_time_s: float | None = None
