@@ -1,8 +1,11 @@
 """Is this CEUS? Decided from the data: new scatterers enhance the panel, and nothing simpler explains the rise.
 
-A gain step lifts the same speckle, so the pattern before and after agrees; motion moves the pattern and lifts few
-places; a flash lasts a moment; colour overlays are not drawn with one map. What is left after those is enhancement.
-The agent's name in a header is never enough, and is often absent.
+A gain step lifts the same speckle, so the pattern before and after agrees; a probe that comes into contact lifts the
+panel at once, and its twin with it; motion lifts as many places as it lowers; a flash lasts a moment; colour overlays
+are not drawn with one map. What is left after those is enhancement. Where the loop began after the arrival or contrast
+is infused steadily, the panel is compared with itself a second later: flowing bubbles are a new pattern while the
+tissue beside them is the old one; as slow-flow imaging does that too, this counts only where the header announces
+contrast. The agent's name in a header is never enough by itself, and is often absent.
 """
 
 from __future__ import annotations
@@ -14,30 +17,58 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 Power = NDArray[np.float64]
+Levels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class EvidenceCriteria:
-    """What enhancement must show. Figures: simulated bolus loops against B-mode, Doppler, elastography and microflow
+    """What contrast must show. Figures: simulated contrast loops against B-mode, Doppler, elastography and microflow
     clips (tests/accuracy/test_contrast_evidence.py); a bolus lifts the panel by 10 to 25 dB in practice (dom).
     """
 
     rise_db: float = 5.0
-    """Breathing and probe motion swing the smoothed mean of simulated B-mode loops by up to 3 dB."""
+    """Breathing and probe motion swing the smoothed mean of simulated B-mode loops by up to 4 dB."""
     smoothing_s: float = 4.0
     """Longer than a heart beat, a flash and half a breath; shorter than any wash-in through a panel."""
+    shortest_s: float = 5.0
+    """Within less, a wash-in cannot be told from a heart beat or a hand."""
     block_rise_db: float = 4.0
     risen_fraction: float = 0.25
     """Share of the panel's blocks that rise, net of those that fall: motion lifts as many as it lowers."""
     same_pattern: float = 0.5
-    """Correlation of speckle before and after: 1 for gain, below 0.3 for new scatterers."""
+    """Correlation of speckle before and after: 0.6 to 1 for gain, below 0.3 for new scatterers."""
     overlay_fraction: float = 0.004
     """A Doppler box that shows any flow colours more than this share of the panel's pixels."""
+    longest_dip_s: float = 4.0
+    """A capillary bed is half refilled within 0.5 to 4 s of a flash."""
+    flowing_pattern: float = 0.35
+    """Correlation of the contrast panel with itself one sample later, at any shift, where bubbles flow."""
+    still_pattern: float = 0.5
+    """The same of a B-mode twin that shows tissue."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """What is judged: sampled levels (frame, z, x) of the candidate panel and of its twin (None: no twin).
+
+    `power_of_level`: 256 linear powers. `announced`: the header records an agent, an injection or a contrast timer.
+    """
+
+    levels: Levels
+    twin: Levels | None
+    times_s: NDArray[np.float64]
+    power_of_level: Power
+    valid: NDArray[np.bool_]
+    overlay_fraction: float
+    announced: bool
 
 
 @dataclass(frozen=True)
 class ContrastEvidence:
-    """Whether contrast was found, why in one measured sentence, and the figures behind it."""
+    """Whether contrast was found, why in one measured sentence, and the figures behind it.
+
+    `before_contrast` False: contrast was there from the first frame on, so nothing can be said of its arrival.
+    """
 
     found: bool
     reason: str
@@ -45,55 +76,150 @@ class ContrastEvidence:
     risen_fraction: float
     pattern_correlation: float
     overlay_fraction: float
-    baseline_level: float
+    before_contrast: bool
 
 
-def contrast_evidence(
-    levels: NDArray[np.uint8],
-    times_s: NDArray[np.float64],
-    power_of_level: NDArray[np.float64],
-    valid: NDArray[np.bool_],
-    overlay_fraction: float,
-    criteria: EvidenceCriteria = EvidenceCriteria(),
-) -> ContrastEvidence:
-    """Judge sampled levels (frame, z, x) of the contrast panel. `power_of_level`: 256 linear powers."""
-    blocks = _block_power(levels, power_of_level, valid)
+def contrast_evidence(candidate: Candidate, criteria: EvidenceCriteria | None = None) -> ContrastEvidence:
+    """Judge a candidate panel."""
+    wanted = criteria or EvidenceCriteria()
+    measured = _measure(candidate, wanted)
+    refusal = _objection(measured, wanted)
+    enhanced = refusal is None
+    reason = refusal or (
+        f"{measured.said}, over {100 * measured.risen:.0f} % of its area, with new speckle "
+        f"(correlation {measured.correlation:.2f})"
+    )
+    if not enhanced and measured.overlay <= wanted.overlay_fraction and measured.duration_s >= wanted.shortest_s:
+        other = _replenishment(candidate, wanted) or (_flow(candidate, wanted) if candidate.announced else None)
+        reason = other or reason
+        enhanced = other is not None
+    return ContrastEvidence(
+        found=enhanced,
+        reason=reason,
+        rise_db=measured.rise_db,
+        risen_fraction=measured.risen,
+        pattern_correlation=measured.correlation,
+        overlay_fraction=measured.overlay,
+        before_contrast=refusal is None,
+    )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    said: str
+    duration_s: float
+    rise_db: float
+    twin_rise_db: float
+    risen: float
+    correlation: float
+    overlay: float
+    sudden: bool
+
+
+def _measure(candidate: Candidate, criteria: EvidenceCriteria) -> _Measured:
+    times_s = candidate.times_s
+    blocks = _block_power(candidate.levels, candidate.power_of_level, candidate.valid)
     window = _window(times_s, criteria.smoothing_s)
-    panel_db = _decibel(_smooth(blocks.mean(axis=1)[:, None], window)[:, 0])
+    panel = blocks.mean(axis=1)
+    panel_db = _decibel(_smooth(panel[:, None], window)[:, 0])
     low, high = _rise(panel_db)
     rise_db = float(panel_db[high] - panel_db[low])
     blocks_db = _decibel(_smooth(blocks, window))
-    change = blocks_db[high] - blocks_db[low]
-    risen = float((change >= criteria.block_rise_db).mean() - (change <= -criteria.block_rise_db).mean())
-    correlation = _pattern_correlation(levels, valid, low, high) if rise_db >= criteria.rise_db else 0.0
-    baseline = float(np.median(levels[low][valid])) if valid.any() else 0.0
-    found, reason = _verdict(criteria, rise_db, risen, correlation, overlay_fraction, float(np.ptp(times_s)))
-    return ContrastEvidence(found, reason, rise_db, risen, correlation, overlay_fraction, baseline)
+    change_db = blocks_db[high] - blocks_db[low]
+    risen = float((change_db >= criteria.block_rise_db).mean() - (change_db <= -criteria.block_rise_db).mean())
+    twin_rise_db = 0.0
+    if candidate.twin is not None:
+        twin = np.array([float(candidate.power_of_level[frame].mean()) for frame in candidate.twin])
+        twin_db = _decibel(_smooth(twin[:, None], window)[:, 0])
+        twin_rise_db = float(twin_db[high] - twin_db[low])
+    rises = rise_db >= criteria.rise_db
+    return _Measured(
+        said=f"the mean level of the candidate panel rose by {rise_db:.1f} dB within {np.ptp(times_s):.1f} s",
+        duration_s=float(np.ptp(times_s)),
+        rise_db=rise_db,
+        twin_rise_db=twin_rise_db,
+        risen=risen,
+        correlation=_pattern_correlation(candidate.levels, candidate.valid, low, high) if rises else 0.0,
+        overlay=candidate.overlay_fraction,
+        sudden=rises and _sudden(panel, low, high),
+    )
 
 
-def _verdict(
-    criteria: EvidenceCriteria, rise_db: float, risen: float, correlation: float, overlay: float, duration_s: float
-) -> tuple[bool, str]:
-    measured = f"the mean level of the candidate panel rose by {rise_db:.1f} dB within {duration_s:.1f} s"
-    if overlay > criteria.overlay_fraction:
-        return False, (
-            f"{100 * overlay:.1f} % of the panel's pixels are a colour overlay (Doppler, elastography); {measured}"
-        )
-    if rise_db < criteria.rise_db:
-        return False, f"{measured}; enhancement needs {criteria.rise_db:.0f} dB, motion explains less"
-    if correlation > criteria.same_pattern:
-        return (
-            False,
-            f"{measured}, but the speckle stayed the same (correlation {correlation:.2f}): a gain change",
-        )
-    if risen < criteria.risen_fraction:
-        return False, (
-            f"{measured}, but only {100 * max(risen, 0.0):.0f} % more of the panel rose than fell: motion explains it"
-        )
-    return True, f"{measured}, over {100 * risen:.0f} % of its area, with new speckle (correlation {correlation:.2f})"
+def _objection(m: _Measured, wanted: EvidenceCriteria) -> str | None:
+    """What speaks against enhancement, in words with figures; None where nothing does."""
+    objections = (
+        (
+            m.overlay > wanted.overlay_fraction,
+            f"; {100 * m.overlay:.1f} % of its pixels are a colour overlay (Doppler, elastography)",
+        ),
+        (m.duration_s < wanted.shortest_s, ", too short a time to tell contrast from motion"),
+        (m.rise_db < wanted.rise_db, f"; enhancement needs {wanted.rise_db:.0f} dB, motion explains less"),
+        (
+            m.rise_db - m.twin_rise_db < wanted.rise_db,
+            f", but its B-mode twin rose by {m.twin_rise_db:.1f} dB with it: gain or contact explains it",
+        ),
+        (
+            m.correlation > wanted.same_pattern,
+            f", but its pattern stayed the same (correlation {m.correlation:.2f}): gain or pulsation explains it",
+        ),
+        (m.sudden, ", but from one moment to the next: a change of view or contact explains it"),
+        (
+            m.risen < wanted.risen_fraction,
+            f", but only {100 * max(m.risen, 0.0):.0f} % more of it rose than fell: motion explains it",
+        ),
+    )
+    return next((m.said + text for speaks, text in objections if speaks), None)
 
 
-def _block_power(levels: NDArray[np.uint8], power_of_level: Power, valid: NDArray[np.bool_]) -> Power:
+def _replenishment(candidate: Candidate, wanted: EvidenceCriteria) -> str | None:
+    """A flash destroys what is there and it flows back: one dip of the panel alone, with new speckle after it."""
+    panel_db, times_s = _panel_db(candidate.levels, candidate), candidate.times_s
+    lowest = int(panel_db.argmin())
+    early, late = np.arange(lowest)[: max(lowest - 1, 0)], np.arange(len(panel_db))[-(len(panel_db) // 3) :]
+    if early.size < 2 or lowest >= late[0]:
+        return None
+    before_db, after_db = float(np.median(panel_db[early])), float(np.median(panel_db[late]))
+    depth_db = min(before_db, after_db) - float(panel_db[lowest])
+    low = np.flatnonzero(panel_db <= panel_db[lowest] + depth_db / 2)
+    single = times_s[low[-1]] - times_s[low[0]] <= wanted.longest_dip_s
+    if candidate.twin is not None:
+        twin_db = _panel_db(candidate.twin, candidate)
+        depth_db -= max(float(np.median(twin_db) - twin_db[lowest]), 0.0)
+    if depth_db < wanted.rise_db or not single:
+        return None
+    correlation = _pattern_correlation(candidate.levels, candidate.valid, int(early[len(early) // 2]), int(late[-2]))
+    if correlation > wanted.same_pattern:
+        return None
+    return (
+        f"the mean level of the panel fell by {depth_db:.1f} dB at {times_s[lowest]:.1f} s and came back with new "
+        f"speckle (correlation {correlation:.2f}): destruction and replenishment"
+    )
+
+
+def _panel_db(levels: Levels, candidate: Candidate) -> Power:
+    same = levels.shape[1:] == candidate.valid.shape
+    mask = candidate.valid if same and candidate.valid.any() else np.ones(levels.shape[1:], np.bool_)
+    return _decibel(np.array([float(candidate.power_of_level[frame[mask]].mean()) for frame in levels]))
+
+
+def _flow(candidate: Candidate, wanted: EvidenceCriteria) -> str | None:
+    """Announced contrast that is there throughout: the panel's pattern is always new, its twin's is not."""
+    moving = successive_correlation(candidate.levels, 12, candidate.valid)
+    if moving > wanted.flowing_pattern:
+        return None
+    beside = ""
+    if candidate.twin is not None:
+        still = successive_correlation(candidate.twin, 12)
+        if still < wanted.still_pattern:
+            return None
+        beside = f", while its B-mode twin keeps it ({still:.2f})"
+    return (
+        "contrast is announced in the header and flows from the first frame on: the panel's pattern is new from "
+        f"sample to sample (correlation {moving:.2f}){beside}"
+    )
+
+
+def _block_power(levels: Levels, power_of_level: Power, valid: NDArray[np.bool_]) -> Power:
     """Mean linear power of each block of about 1/16 of the panel's side: (frame, block)."""
     rows, columns = valid.shape
     step = max(min(rows, columns) // 16, 4)
@@ -101,10 +227,12 @@ def _block_power(levels: NDArray[np.uint8], power_of_level: Power, valid: NDArra
     label = (z[:, None] * (x[-1] + 1) + x[None, :])[valid]
     count = np.bincount(label)
     full = count >= step * step // 2
-    out = np.empty((len(levels), int(full.sum())))
+    if not full.any():
+        full = count > 0
+    out = np.zeros((len(levels), max(int(full.sum()), 1)))
     for frame, place in zip(levels, out, strict=True):
         sums = np.bincount(label, weights=power_of_level[frame[valid]], minlength=count.size)
-        place[:] = sums[full] / count[full]
+        place[: int(full.sum())] = sums[full] / count[full]
     return out
 
 
@@ -130,14 +258,34 @@ def _rise(curve_db: Power) -> tuple[int, int]:
     return int(curve_db[: high + 1].argmin()), high
 
 
-def _pattern_correlation(levels: NDArray[np.uint8], valid: NDArray[np.bool_], low: int, high: int) -> float:
+def _sudden(panel: Power, low: int, high: int) -> bool:
+    """No sample lies on the way: the linear mean goes from below 15 % to above 85 % of its plateau between two samples.
+
+    Samples are about a second apart; no organ fills within one.
+    """
+    rising = panel[low : high + 1]
+    plateau = float(np.median(panel[max(high - 1, 0) : high + 2]))
+    share = (rising - rising[0]) / max(plateau - rising[0], 1e-30)
+    first_high = int((share >= 0.85).argmax())
+    return first_high > 0 and bool(share[first_high - 1] <= 0.15)
+
+
+def _pattern_correlation(levels: Levels, valid: NDArray[np.bool_], low: int, high: int) -> float:
     """Highest correlation of the fine pattern between frames around the low and the high sample, over all shifts."""
     before = [_pattern(levels[i], valid) for i in range(max(low - 1, 0), min(low + 2, len(levels)))]
     after = [_pattern(levels[i], valid) for i in range(max(high - 1, 0), min(high + 2, len(levels)))]
     return max(_best_correlation(a, b) for a in before for b in after)
 
 
-def _pattern(level: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+def successive_correlation(levels: Levels, pairs: int, valid: NDArray[np.bool_] | None = None) -> float:
+    """Median of the best correlation of a sample with the next one, over `pairs` places of the loop; 1 = the same."""
+    mask = np.ones(levels.shape[1:], np.bool_) if valid is None else valid
+    places = range(0, len(levels) - 1, max(len(levels) // pairs, 1))
+    found = [_best_correlation(_pattern(levels[i], mask), _pattern(levels[i + 1], mask)) for i in places]
+    return float(np.median(found)) if found else 1.0
+
+
+def _pattern(level: Levels, valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The level image without its slow part, zero outside of the scanned area, unit energy."""
     image = level.astype(np.float32)
     weight = ndimage.uniform_filter(valid.astype(np.float32), 15)

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from processing.cine import Box, Cine, CineDescription, DisplayProfile, FrameSource, LevelMap, Panels, Spacing
 from processing.colour import Tint, find_colour_bars, find_tint, grey_tint, luma
 from processing.errors import UnfitCineError
-from processing.evidence import ContrastEvidence, contrast_evidence
+from processing.evidence import Candidate, ContrastEvidence, contrast_evidence
 from processing.frozen_arrays import frozen_array
 from processing.furniture import STILL_LEVELS, change, scanned
 from processing.kernels.levels import linearise
@@ -25,8 +25,9 @@ from processing.linearize import AMPLITUDES, GREY_LEVELS, RATIOS, level_map, pow
 from processing.panels import doubtful, find_panels
 from processing.quality import IntakeQuality, judge
 
-SAMPLES = 48
-"""About one a second of a usual loop; 48 frames of 800x600 RGB are 69 MB."""
+SAMPLES = (48, 96)
+"""About one a second; 96 frames of 800x600 RGB are 138 MB, freed before the cine is taken."""
+ARRIVAL_AFFECTS = ("AT", "TTP", "RT", "WiR", "WiAUC", "WiWoAUC", "WiPI", "PE", "AUC", "mTT", "mTTl")
 TIME_AFFECTS = ("perfusion", "super_resolution")
 TINT_PIXELS = 400_000
 NOTHING_DECLARED = DisplayProfile()
@@ -59,14 +60,18 @@ class Intake:
     limitations: tuple[Limitation, ...]
 
 
-def examine(source: FrameSource, profile: DisplayProfile = NOTHING_DECLARED) -> Examination:
-    """Decide panels, tint, level map and contrast from at most 48 frames.
+def examine(
+    source: FrameSource, profile: DisplayProfile = NOTHING_DECLARED, agent_recorded: bool = False
+) -> Examination:
+    """Decide panels, tint, level map and contrast from 48 to 96 frames.
+
+    `agent_recorded`: the header names a contrast agent; alone it proves nothing.
 
     Raises UnfitCineError: still, no_time_base, no_echo.
     """
     described = source.description
     _check_is_cine(described)
-    chosen = sample_frames(described.frames)
+    chosen = sample_frames(described.frames, _sample_count(described))
     frames = source.sample(chosen.tolist())
     grey = luma(frames, described.colour)
     panels = find_panels(described, frames, grey, profile)
@@ -83,7 +88,16 @@ def examine(source: FrameSource, profile: DisplayProfile = NOTHING_DECLARED) -> 
     levels_db, limitations = level_map(described.regions, panels.contrast, profile)
     levels = tint.levels(frames[inside]) if described.colour else grey[inside]
     power = power_table(np.arange(GREY_LEVELS, dtype=np.float32), levels_db).astype(np.float64)
-    evidence = contrast_evidence(levels, described.frame_times_s[chosen], power, valid, tint.overlay_fraction)
+    candidate = Candidate(
+        levels=levels,
+        twin=None if panels.bmode is None else grey[(slice(None), *panels.bmode.slices)],
+        times_s=described.frame_times_s[chosen],
+        power_of_level=power,
+        valid=valid,
+        overlay_fraction=tint.overlay_fraction,
+        announced=agent_recorded or described.time_zero.kind != "first frame",
+    )
+    evidence = contrast_evidence(candidate)
     return Examination(
         panels=panels,
         furniture=~valid,
@@ -91,11 +105,11 @@ def examine(source: FrameSource, profile: DisplayProfile = NOTHING_DECLARED) -> 
         level_map=levels_db,
         spacing_mm=_spacing_mm(described, panels.contrast),
         evidence=evidence,
-        limitations=(*limitations, *_unknown_tint(tint), *doubtful(panels)),
+        limitations=(*limitations, *_unknown_tint(tint), *doubtful(panels), *_no_arrival(evidence)),
     )
 
 
-def sample_frames(frames: int, count: int = SAMPLES) -> NDArray[np.intp]:
+def sample_frames(frames: int, count: int = SAMPLES[0]) -> NDArray[np.intp]:
     """Frames spread over the clip, one a stratum at a golden-ratio place, so that no heart beat is followed in step."""
     if frames <= count:
         return np.arange(frames)
@@ -103,6 +117,10 @@ def sample_frames(frames: int, count: int = SAMPLES) -> NDArray[np.intp]:
     chosen = ((np.arange(count) + places) * frames / count).astype(np.intp)
     chosen[0], chosen[-1] = 0, frames - 1
     return chosen
+
+
+def _sample_count(described: CineDescription) -> int:
+    return int(np.clip(np.ptp(described.frame_times_s), *SAMPLES))
 
 
 def take_cine(source: FrameSource, examination: Examination, allocate: Allocate = np.empty) -> Intake:
@@ -210,6 +228,13 @@ def _unknown_tint(tint: Tint) -> tuple[Limitation, ...]:
         "no colour bar): luma keeps the order of levels only, so amplitudes are withheld"
     )
     return (Limitation("tint_unknown", said, "refused", (*AMPLITUDES, *RATIOS)),)
+
+
+def _no_arrival(evidence: ContrastEvidence) -> tuple[Limitation, ...]:
+    if not evidence.found or evidence.before_contrast:
+        return ()
+    said = "the loop shows contrast from its first frame on: its arrival and its baseline are not recorded"
+    return (Limitation("no_pre_contrast", said, "refused", ARRIVAL_AFFECTS),)
 
 
 def _spacing_mm(described: CineDescription, contrast: Box) -> Spacing | None:

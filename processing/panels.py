@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from processing.cine import Box, CineDescription, DisplayProfile, Panels
+from processing.evidence import successive_correlation
 from processing.furniture import change, echo_area
 from processing.limitations import Limitation
 
@@ -22,6 +23,8 @@ SAME_SIZE = 0.06
 """Twins are drawn at one size; 6 % covers the rim that dark noise hides."""
 TINTED_LEVELS = 12.0
 """Mean distance between the channels of lit pixels; JPEG leaves below 4 on grey."""
+RENEWAL_PAIRS = 6
+"""Pairs of successive samples compared a side: the median of six is steady enough for a vote."""
 SURE = 0.7
 """Below this confidence the choice of side is a limitation: a reader must look."""
 
@@ -183,7 +186,10 @@ def _votes(frames: NDArray[np.uint8], grey: NDArray[np.uint8], left: Box, right:
         votes.append(SideVote("enhancement", 0.7 * (1 if swing[0] > swing[1] else -1)))
     dark = [float(curve.min()) for curve in smooth]
     if abs(dark[0] - dark[1]) >= 6.0:
-        votes.append(SideVote("darkness", 0.4 * (1 if dark[0] < dark[1] else -1)))
+        votes.append(SideVote("darkness", 0.25 * (1 if dark[0] < dark[1] else -1)))
+    renewal = [1.0 - successive_correlation(grey[(slice(None), *box.slices)], RENEWAL_PAIRS) for box in boxes]
+    if abs(renewal[0] - renewal[1]) >= 0.3:
+        votes.append(SideVote("new speckle", 0.5 * (1 if renewal[0] > renewal[1] else -1)))
     return votes
 
 
