@@ -1,0 +1,259 @@
+"""Detection and Gaussian fit of all spots of a stack, frame by frame and in parallel.
+
+Each frame writes its own rows, so the answer does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.kernels.crowding import charge_neighbours
+from processing.kernels.gauss_newton import (
+    AMPLITUDE,
+    OVERLAP,
+    PEAK_X,
+    PEAK_Z,
+    SCORE,
+    X,
+    Z,
+    add_spot,
+    fit_spot,
+    judge_spot,
+)
+from processing.kernels.jit import jit, parallel_jit
+from processing.kernels.maxima import local_maxima, matched_filter, scratch_of
+
+STEPS = 8
+"""Gauss-Newton steps at most; from a pixel peak three suffice at 20 dB.
+
+Passed as np.int64: a bare constant would compile the called kernel once for each value."""
+SWEEP_STEPS = 2
+SAME_SPOT = 0.6
+"""Two fits closer than this share of the PSF width have run into one spot."""
+
+
+@jit
+def fit_peaks(
+    image: NDArray[np.float32],
+    sigmas: NDArray[np.float64],
+    halves: tuple[int, int],
+    peaks: NDArray[np.int32],
+    found: int,
+    spots: NDArray[np.float64],
+    count: int,
+    g: NDArray[np.float64],
+) -> int:
+    """Fit a spot at each peak and append those that converge to the first `count` rows; return the new count."""
+    for k in range(found):
+        if count == spots.shape[0]:
+            break
+        i, j = peaks[k, 0], peaks[k, 1]
+        spot = spots[count]
+        spot[Z], spot[X], spot[PEAK_Z], spot[PEAK_X], spot[OVERLAP] = i, j, i, j, 0.0
+        if fit_spot(image, sigmas[i, 0], sigmas[i, 1], halves[0], halves[1], np.int64(STEPS), spot, g[0], g[1]):
+            count += 1
+    return count
+
+
+@jit
+def mark_overlaps(spots: NDArray[np.float64], count: int, sigmas: NDArray[np.float64], halves: tuple[int, int]) -> bool:
+    """Mark spots with a neighbour whose light (3 sigma) reaches into their window."""
+    some = False
+    for k in range(count):
+        row = int(spots[k, PEAK_Z])
+        reach_z, reach_x = halves[0] + 3.0 * sigmas[row, 0], halves[1] + 3.0 * sigmas[row, 1]
+        for m in range(k + 1, count):
+            if abs(spots[m, Z] - spots[k, Z]) < reach_z and abs(spots[m, X] - spots[k, X]) < reach_x:
+                spots[k, OVERLAP] = 1.0
+                spots[m, OVERLAP] = 1.0
+                some = True
+    return some
+
+
+@jit
+def drop_spots(spots: NDArray[np.float64], count: int) -> int:
+    """Close the gaps left by spots of amplitude 0."""
+    kept = 0
+    for k in range(count):
+        if spots[k, AMPLITUDE] > 0.0:
+            if kept < k:
+                spots[kept] = spots[k]
+            kept += 1
+    return kept
+
+
+@jit
+def merge_spots(
+    residual: NDArray[np.float32],
+    sigmas: NDArray[np.float64],
+    spots: NDArray[np.float64],
+    count: int,
+    g: NDArray[np.float64],
+) -> int:
+    """Of two fits that ran into one place give the weaker one's light back to `residual` and drop it."""
+    for k in range(count):
+        row = int(spots[k, PEAK_Z])
+        for m in range(count):
+            if m == k or not spots[m, OVERLAP] > 0.0:
+                continue
+            weaker = spots[m, AMPLITUDE] > spots[k, AMPLITUDE] or (spots[m, AMPLITUDE] == spots[k, AMPLITUDE] and m < k)
+            dz, dx = (spots[m, Z] - spots[k, Z]) / sigmas[row, 0], (spots[m, X] - spots[k, X]) / sigmas[row, 1]
+            if weaker and dz * dz + dx * dx < SAME_SPOT * SAME_SPOT:
+                add_spot(residual, spots[k], 1.0, sigmas[row, 0], sigmas[row, 1], g[0], g[1])
+                spots[k, AMPLITUDE] = 0.0
+                break
+    return drop_spots(spots, count)
+
+
+@jit
+def sweep(
+    residual: NDArray[np.float32],
+    sigmas: NDArray[np.float64],
+    halves: tuple[int, int],
+    spots: NDArray[np.float64],
+    count: int,
+    g: NDArray[np.float64],
+) -> None:
+    """Refit every overlapping spot on the residual plus its own light: one Gauss-Seidel pass."""
+    for k in range(count):
+        if spots[k, OVERLAP] > 0.0 and spots[k, AMPLITUDE] > 0.0:
+            row = int(spots[k, PEAK_Z])
+            sigma_z, sigma_x = sigmas[row, 0], sigmas[row, 1]
+            add_spot(residual, spots[k], 1.0, sigma_z, sigma_x, g[0], g[1])
+            if fit_spot(residual, sigma_z, sigma_x, halves[0], halves[1], np.int64(SWEEP_STEPS), spots[k], g[0], g[1]):
+                add_spot(residual, spots[k], -1.0, sigma_z, sigma_x, g[0], g[1])
+            else:
+                spots[k, AMPLITUDE] = 0.0
+
+
+@jit
+def judge(
+    frame: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    sigmas: NDArray[np.float64],
+    halves: tuple[int, int],
+    spots: NDArray[np.float64],
+    count: int,
+    g: NDArray[np.float64],
+) -> None:
+    """Judge each spot on the frame, or on the residual plus its own light where neighbours were subtracted."""
+    for k in range(count):
+        row = int(spots[k, PEAK_Z])
+        sigma_z, sigma_x = sigmas[row, 0], sigmas[row, 1]
+        if spots[k, OVERLAP] > 0.0:
+            add_spot(residual, spots[k], 1.0, sigma_z, sigma_x, g[0], g[1])
+            judge_spot(residual, sigma_z, sigma_x, halves[0], halves[1], spots[k], g[0], g[1])
+            add_spot(residual, spots[k], -1.0, sigma_z, sigma_x, g[0], g[1])
+        else:
+            judge_spot(frame, sigma_z, sigma_x, halves[0], halves[1], spots[k], g[0], g[1])
+    charge_neighbours(spots, count, sigmas)
+
+
+@jit
+def keep_scored(
+    residual: NDArray[np.float32],
+    sigmas: NDArray[np.float64],
+    spots: NDArray[np.float64],
+    count: int,
+    score: float,
+    g: NDArray[np.float64],
+) -> int:
+    """Drop spots below `score` (also NaN) or outside the frame; those that overlap give their light back."""
+    rows, columns = residual.shape
+    for k in range(count):
+        inside = -0.5 <= spots[k, Z] <= rows - 0.5 and -0.5 <= spots[k, X] <= columns - 0.5
+        if not (inside and spots[k, SCORE] >= score):
+            if spots[k, OVERLAP] > 0.0:
+                row = int(spots[k, PEAK_Z])
+                add_spot(residual, spots[k], 1.0, sigmas[row, 0], sigmas[row, 1], g[0], g[1])
+            spots[k, AMPLITUDE] = 0.0
+    return drop_spots(spots, count)
+
+
+@jit
+def part_overlaps(
+    frame: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    sigmas: NDArray[np.float64],
+    halves: tuple[int, int],
+    sweeps: int,
+    score: float,
+    peaks: NDArray[np.int32],
+    spots: NDArray[np.float64],
+    count: int,
+    g: NDArray[np.float64],
+    thresholds: NDArray[np.float32],
+    taps_z: NDArray[np.float32],
+    taps_x: NDArray[np.float32],
+    scratch: NDArray[np.float32],
+    filtered: NDArray[np.float32],
+) -> int:
+    """Sweep, search what is left for spots that their neighbours hid, sweep again, drop what does not stand."""
+    residual[:] = frame
+    before = 0
+    for search in range(2):
+        for k in range(before, count):
+            row = int(spots[k, PEAK_Z])
+            add_spot(residual, spots[k], -1.0, sigmas[row, 0], sigmas[row, 1], g[0], g[1])
+            # From here on the light of every spot is out of the residual, also of those that stand alone.
+            spots[k, OVERLAP] = 1.0
+        for _ in range(sweeps):
+            sweep(residual, sigmas, halves, spots, count, g)
+        count = merge_spots(residual, sigmas, spots, drop_spots(spots, count), g)
+        if search == 0:
+            matched_filter(residual, taps_z, taps_x, scratch, filtered)
+            found = local_maxima(filtered, frame.shape[1], thresholds, peaks)
+            before = count
+            count = fit_peaks(residual, sigmas, halves, peaks, found, spots, count, g)
+    judge(frame, residual, sigmas, halves, spots, count, g)
+    kept = keep_scored(residual, sigmas, spots, count, score, g)
+    if kept < count:
+        for _ in range(sweeps):
+            sweep(residual, sigmas, halves, spots, kept, g)
+        kept = drop_spots(spots, kept)
+    return kept
+
+
+@parallel_jit
+def localize_frames(
+    frames: NDArray[np.float32],
+    thresholds: NDArray[np.float32],
+    sigmas: NDArray[np.float64],
+    taps_z: NDArray[np.float32],
+    taps_x: NDArray[np.float32],
+    sweeps: int,
+    score: float,
+    spots: NDArray[np.float64],
+    counts: NDArray[np.int64],
+) -> None:
+    """Fill spots (frame, capacity, COLUMNS) and counts (frame,).
+
+    thresholds: (z, padded_width) on the matched filter's answer. sigmas: (z, 2) PSF width of each row. score: see
+    SCORE; spots below are dropped. sweeps: Gauss-Seidel passes over frames in which spots overlap, 0 = none.
+    """
+    count, rows, columns = frames.shape
+    half_z, half_x = taps_z.shape[1] // 2, taps_x.shape[1] // 2
+    halves = (half_z, half_x)
+    for block in numba.prange((count + 15) // 16):
+        scratch = scratch_of(rows, columns, half_z, half_x)
+        filtered = np.empty((rows, thresholds.shape[1]), dtype=np.float32)
+        frame = np.empty((rows, columns), dtype=np.float32)
+        residual = np.empty((rows, columns), dtype=np.float32)
+        peaks = np.empty((((rows + 1) // 2) * ((columns + 1) // 2), 2), dtype=np.int32)
+        g = np.empty((2, 2, 6 * max(half_z, half_x) + 16))
+        for f in range(block * 16, min(block * 16 + 16, count)):
+            # Read-only input would compile every inner kernel a second time: they all see this writable copy.
+            frame[:] = frames[f]
+            matched_filter(frame, taps_z, taps_x, scratch, filtered)
+            found = local_maxima(filtered, columns, thresholds, peaks)
+            kept = fit_peaks(frame, sigmas, halves, peaks, found, spots[f], np.int64(0), g)
+            if sweeps > 0 and mark_overlaps(spots[f], kept, sigmas, halves):
+                kept = part_overlaps(
+                    frame, residual, sigmas, halves, sweeps, score, peaks, spots[f], kept, g, thresholds, taps_z,
+                    taps_x, scratch, filtered,
+                )  # fmt: skip
+                mark_overlaps(spots[f], kept, sigmas, halves)
+            judge(frame, residual, sigmas, halves, spots[f], kept, g)
+            counts[f] = keep_scored(residual, sigmas, spots[f], kept, score, g)
