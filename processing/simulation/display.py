@@ -48,6 +48,11 @@ class Display:
         if self.dynamic_range_db <= 0:
             raise InvalidValueError("dynamic_range_db must be positive")
 
+    @property
+    def grey_to_db(self) -> tuple[float, ...]:
+        """The 256 levels in dB below full scale."""
+        return tuple((level / 255.0 - 1.0) * self.dynamic_range_db for level in range(256))
+
     def gain_at(self, time_s: float) -> float:
         """Total gain in dB at this time."""
         stepped = self.gain_step_at_s is not None and time_s >= self.gain_step_at_s

@@ -56,6 +56,7 @@ class BubbleFlow:
 
     `psf_sigma_mm` (z, x) is the standard deviation of the *power* spot. Noise is the receiver's: complex Gaussian,
     white, of mean power `noise_au`, added to the amplitude (Rician, as after envelope detection).
+    `arrive_at_s`: no bubble enters before; None = the tree is full from the first frame on.
     """
 
     bubbles_per_s: float = 3.0
@@ -64,6 +65,7 @@ class BubbleFlow:
     psf_sigma_mm: tuple[float, float] = (0.25, 0.35)
     noise_au: float = 1e-4
     largest_offset: float = 0.8
+    arrive_at_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,12 +149,15 @@ class FlowPhantom:
         lines = _streamlines(self.tree)
         # The tree is full at the first frame: bubbles enter from one slowest passage before it.
         passage_s = max(float(line.travel_s[-1]) for line in lines) / (1 - self.flow.largest_offset**2)
-        span_s = float(self.frame_times_s[-1] - self.frame_times_s[0]) + passage_s
+        first_s = float(self.frame_times_s[0]) - passage_s
+        if self.flow.arrive_at_s is not None:
+            first_s = max(first_s, self.flow.arrive_at_s)
+        span_s = max(float(self.frame_times_s[-1]) - first_s, 0.0)
         rows: list[Floats] = []
         for bubble in range(rng.poisson(self.flow.bubbles_per_s * span_s)):
             line = lines[rng.integers(len(lines))]
             offset = rng.uniform(-1, 1) * self.flow.largest_offset
-            born_s = self.frame_times_s[0] - passage_s + rng.uniform(0, span_s)
+            born_s = first_s + rng.uniform(0, span_s)
             peak = self.flow.peak_au * math.exp(self.flow.log_amplitude_spread * 2 * rng.standard_normal())
             rows.append(self._track(line, offset, born_s, peak, bubble))
         table = np.concatenate(rows) if rows else np.zeros((0, 6))

@@ -130,10 +130,14 @@ class Scene:
         return self.contrast.power(index)
 
 
-def describe(screen: Screen, timing: Timing, colour: bool = True) -> CineDescription:
-    """What a scanner's header says of such a cine: one calibrated region a panel."""
+def describe(
+    screen: Screen, timing: Timing, colour: bool = True, grey_to_db: tuple[float, ...] | None = None
+) -> CineDescription:
+    """What a scanner's header says of such a cine: one calibrated region a panel, `grey_to_db` with the first one."""
     boxes = [box for box in (screen.first, screen.twin) if box is not None]
-    regions = tuple(TissueRegion(box, screen.spacing_mm) for box in sorted(boxes))
+    regions = tuple(
+        TissueRegion(box, screen.spacing_mm, grey_to_db if box == screen.first else None) for box in sorted(boxes)
+    )
     return CineDescription(
         frames=timing.frames,
         rows=screen.rows,

@@ -30,7 +30,10 @@ below full scale: less than 0.01 % of its exponentially distributed pixels then 
 
 @dataclass(frozen=True)
 class ContrastParameters:
-    """Everything that makes a contrast scene, apart from the seed."""
+    """Everything that makes a contrast scene, apart from the seed.
+
+    `declares_levels`: the header carries the display's table of levels in dB with the contrast region.
+    """
 
     screen: Screen = field(default_factory=Screen)
     timing: Timing = field(default_factory=Timing)
@@ -40,6 +43,7 @@ class ContrastParameters:
     physics: ContrastPhysics = field(default_factory=ContrastPhysics)
     display: Display = field(default_factory=Display)
     breathing: Breathing | None = field(default_factory=Breathing)
+    declares_levels: bool = False
 
 
 DEMO_BOLUS = ContrastParameters()
@@ -94,7 +98,7 @@ def contrast_scene(parameters: ContrastParameters, seed: int, name: str) -> Scen
         seed=seed,
         screen=screen,
         display=p.display,
-        description=describe(screen, p.timing),
+        description=describe(screen, p.timing, grey_to_db=p.display.grey_to_db if p.declares_levels else None),
         times_after_injection_s=times_s,
         painters=tuple(painters),
         background=screen.background(),

@@ -6,8 +6,9 @@ import io
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from pydicom.uid import UltrasoundImageStorage, UltrasoundMultiFrameImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
+from dicom_node.cine_reader import open_cine
 from dicom_node.simulated_exam import ExamPlan, icu_exam
 from dicom_node.simulated_scanner import (
     PROFILE,
@@ -26,6 +28,7 @@ from dicom_node.simulated_scanner import (
     ScannerAssociation,
     play_scanner,
     write_cine,
+    write_single_frames,
     write_still,
 )
 from processing.simulation.display import Display, tint_table
@@ -115,6 +118,47 @@ def test_a_frame_time_vector_adds_up_to_the_frame_times(tmp_path: Path) -> None:
     assert ds.FrameIncrementPointer == 0x00181065
     times_s = np.cumsum([float(step) for step in ds.FrameTimeVector]) / 1000
     np.testing.assert_allclose(times_s, scene.description.frame_times_s - 13.0, atol=1e-8)
+
+
+@pytest.mark.peers
+def test_the_header_can_declare_the_levels_of_the_display(tmp_path: Path) -> None:
+    path = write_cine(bolus_scene(replace(SHORT, declares_levels=True)), tmp_path, IDENTITY)
+    assert verified(path) == []
+    regions = open_cine(path).description.regions
+    assert regions[0].grey_to_db == pytest.approx(Display().grey_to_db, abs=1e-5)  # stored as float32
+    assert regions[1].grey_to_db is None
+
+
+def test_a_clip_in_two_instances_goes_on_where_the_first_ends(tmp_path: Path) -> None:
+    scene = bolus_scene(SHORT)
+    second = replace(IDENTITY, acquired_at=IDENTITY.acquired_at + timedelta(seconds=0.8), instance_number=2)
+    parts = [
+        write_cine(scene, tmp_path, IDENTITY, "explicit", range(4)),
+        write_cine(scene, tmp_path, second, "explicit", range(4, 11)),
+    ]
+    both = open_cine(parts)
+    np.testing.assert_allclose(both.description.frame_times_s, scene.description.frame_times_s, atol=1e-6)
+    np.testing.assert_array_equal(both.sample([3, 4, 10]), scene.sample([3, 4, 10]))
+    assert len({dcmread(part).ContrastBolusStartTime for part in parts}) == 1
+
+
+def test_single_frames_carry_their_own_times(tmp_path: Path) -> None:
+    scene = bolus_scene(SHORT)
+    series = open_cine(write_single_frames(scene, tmp_path, IDENTITY, "rle"))
+    np.testing.assert_allclose(series.description.frame_times_s, scene.description.frame_times_s, atol=1e-5)
+    assert series.description.frame_times_source == "acquisition times"
+
+
+@pytest.mark.parametrize("increments", ["uniform", "vector"])
+def test_the_nodes_reader_finds_what_the_scene_describes(
+    tmp_path: Path, increments: Literal["uniform", "vector"]
+) -> None:
+    scene = bolus_scene(replace(SHORT, timing=replace(SHORT.timing, increments=increments)))
+    read, said = open_cine(write_cine(scene, tmp_path, IDENTITY)).description, scene.description
+    np.testing.assert_allclose(read.frame_times_s, said.frame_times_s, atol=1e-7)
+    assert (read.frame_times_source, read.time_zero) == (said.frame_times_source, said.time_zero)
+    assert [region.box for region in read.regions] == [region.box for region in said.regions]
+    assert read.lossy
 
 
 def test_a_scene_without_contrast_claims_none(tmp_path: Path) -> None:

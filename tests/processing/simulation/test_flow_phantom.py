@@ -69,6 +69,14 @@ def test_the_tree_is_full_from_the_first_frame_on() -> None:
     assert count.min() > 10
 
 
+def test_no_bubble_is_there_before_the_contrast_arrives() -> None:
+    truth = phantom(bubbles_per_s=20.0, arrive_at_s=2.0).truth
+    assert truth.frame.min() >= 80
+    first = truth.frame < 90
+    # They enter at the root, 1 mm deep, and run at most 9 mm/s.
+    assert truth.z_mm[first].max() < 1.0 + 9.0 * 0.25
+
+
 def test_noise_has_its_mean_power_and_no_bubble_is_a_value() -> None:
     empty = phantom(bubbles_per_s=0.0, noise_au=1e-3)
     assert empty.truth.frame.size == 0
