@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.cine import Box
-from processing.simulation.anatomy import Anatomy, Grid
+from processing.simulation.anatomy import Anatomy, Grid, Vessel, lesion_weight
 from processing.simulation.bmode_field import BmodePanel
 from processing.simulation.breathing import Breathing
-from processing.simulation.display import Display
+from processing.simulation.display import Display, tint_table
 from processing.simulation.scene import Painter, Scene, Timing, describe
 from processing.simulation.scenes import BMODE_DISPLAY, motion_of
 from processing.simulation.screen import ImageArray, Screen
@@ -43,6 +43,9 @@ DUAL_BMODE = replace(GAIN_STEP, screen=Screen(240, 320, tint="grey", mechanical_
 DOPPLER = TissueParameters(timing=Timing(start_s=0.0, duration_s=20.0, frame_rate_hz=10.0, time_zero="first frame"))
 """A colour-Doppler loop of 20 s."""
 
+MICROFLOW = replace(DOPPLER, screen=Screen(240, 320, tint="hot", mechanical_index=0.9), breathing=Breathing(0.4, 0.1))
+"""A microvascular flow loop of 20 s, dual view, tinted."""
+
 
 def _tissue(parameters: TissueParameters, seed: int) -> tuple[Grid, BmodePanel, SceneTruth]:
     p, screen = parameters, parameters.screen
@@ -54,7 +57,7 @@ def _tissue(parameters: TissueParameters, seed: int) -> tuple[Grid, BmodePanel, 
     panel = BmodePanel(grid, p.anatomy, p.display, seed, scanned, times_s, shift_px, out_of_plane)
     truth = SceneTruth(
         contrast=None,
-        bmode=screen.first,
+        bmode=screen.twin or screen.first,
         spacing_mm=screen.spacing_mm,
         valid=scanned,
         displacement_mm=shift_mm,
@@ -127,3 +130,77 @@ def doppler_scene(parameters: TissueParameters = DOPPLER, seed: int = 1) -> Scen
         panel, p.timing.after_injection_s(), profiles, Speckle((grid.rows, grid.columns), spread, seed * 8 + 3, 0.2)
     )
     return _scene("colour Doppler", p, seed, [(p.screen.first, overlay)], truth)
+
+
+@dataclass(frozen=True, eq=False)
+class _StiffnessOverlay:
+    """A translucent colour map of stiffness in a box over the tissue; it breathes with the compression."""
+
+    tissue: BmodePanel
+    times_s: NDArray[np.float64]
+    stiffness: NDArray[np.float32]
+    waver: Speckle
+    opacity: float = 0.5
+
+    def paint(self, frame: int) -> ImageArray:
+        image = self.tissue.paint(frame)
+        time_s = float(self.times_s[frame])
+        value = self.stiffness + np.float32(0.12) * self.waver.at(time_s).real
+        value = np.clip(value + 0.08 * math.sin(2 * math.pi * 0.5 * time_s), 0.0, 1.0)
+        # Blue (soft) over green to red (hard).
+        colours = 255 * np.stack(
+            [np.clip(2 * value - 1, 0, 1), 1 - np.abs(2 * value - 1), np.clip(1 - 2 * value, 0, 1)], -1
+        )
+        rows, columns = value.shape
+        box = (slice(rows // 8, rows * 7 // 8), slice(columns // 8, columns * 7 // 8))
+        mixed = (1 - self.opacity) * image[box] + self.opacity * colours[box]
+        image[box] = mixed.astype(np.uint8)
+        return image
+
+
+def elastography_scene(parameters: TissueParameters = DOPPLER, seed: int = 1) -> Scene:
+    """A strain elastography-like loop: the lesion is stiff."""
+    p = parameters
+    grid, panel, truth = _tissue(p, seed)
+    stiffness = grid.panel(0.35 + 0.4 * lesion_weight(p.anatomy, grid))
+    waver = Speckle((grid.rows, grid.columns), PointSpread(grid.rows / 25, grid.columns / 25), seed * 8 + 5, 0.5)
+    overlay = _StiffnessOverlay(panel, p.timing.after_injection_s(), stiffness, waver)
+    return _scene("elastography", p, seed, [(p.screen.first, overlay)], truth)
+
+
+@dataclass(frozen=True, eq=False)
+class _MicroflowPanel:
+    """Contrast-free microvascular imaging: pulsating vessels in one tint on a suppressed background."""
+
+    times_s: NDArray[np.float64]
+    vessels: NDArray[np.float32]
+    flicker: Speckle
+    table: ImageArray
+    heart_rate_hz: float = 1.2
+
+    def paint(self, frame: int) -> ImageArray:
+        time_s = float(self.times_s[frame])
+        pulse = math.sin(math.pi * (time_s * self.heart_rate_hz % 1.0)) ** 2
+        texture = np.abs(self.flicker.at(time_s))
+        level = 220 * self.vessels * (0.55 + 0.45 * pulse) * (0.6 + 0.4 * texture) + 8 * texture
+        image: ImageArray = self.table.take(np.clip(level, 0, 255).astype(np.uint8), axis=0)
+        return image
+
+
+def microflow_scene(parameters: TissueParameters = MICROFLOW, seed: int = 1) -> Scene:
+    """A microflow-like loop beside its B-mode twin: looks like contrast, and nothing ever washes in."""
+    p = parameters
+    grid, panel, truth = _tissue(p, seed)
+    z, x = grid.fractions()
+    branches = [Vessel((0.7 - 0.05 * k, 0.1 + 0.09 * k), (0.25 + 0.04 * k, 0.02 + 0.12 * k), 0.010) for k in range(8)]
+    vessels = np.zeros(grid.shape)
+    for vessel in (*p.anatomy.vessels, *branches):
+        vessels = np.maximum(vessels, np.clip(1.2 - vessel.distance(z, x) ** 2, 0, 1))
+    flicker = Speckle((grid.rows, grid.columns), PointSpread(1.5, 2.5), seed * 8 + 3, 0.3)
+    flow = _MicroflowPanel(
+        p.timing.after_injection_s(), grid.panel(vessels).astype(np.float32), flicker, tint_table(p.screen.tint)
+    )
+    painters: list[tuple[Box, Painter]] = [(p.screen.first, flow)]
+    if p.screen.twin is not None:
+        painters.append((p.screen.twin, panel))
+    return _scene("microflow", p, seed, painters, truth)

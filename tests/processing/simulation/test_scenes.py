@@ -13,7 +13,15 @@ from processing.simulation.breathing import Breathing
 from processing.simulation.contrast_field import ContrastPhysics
 from processing.simulation.display import Display, Tint, tint_table
 from processing.simulation.kinetics import LogNormal, WithRecirculation
-from processing.simulation.other_scenes import DOPPLER, DUAL_BMODE, GAIN_STEP, bmode_scene, doppler_scene
+from processing.simulation.other_scenes import (
+    DOPPLER,
+    DUAL_BMODE,
+    GAIN_STEP,
+    bmode_scene,
+    doppler_scene,
+    elastography_scene,
+    microflow_scene,
+)
 from processing.simulation.scene import Scene, Timing
 from processing.simulation.scenes import (
     LESION,
@@ -165,6 +173,25 @@ def test_a_gain_step_brightens_the_tissue_by_its_decibels() -> None:
     assert after - before == pytest.approx(25.5, abs=2)
     with pytest.raises(InvalidValueError, match="no contrast"):
         scene.linear(0)
+
+
+def test_an_elastogram_colours_the_stiff_lesion_red() -> None:
+    scene = elastography_scene()
+    assert scene.truth.bmode is not None
+    panel = scene.frame(30)[scene.truth.bmode.slices].astype(int)
+    rows, columns = panel.shape[:2]
+    lesion = panel[int(0.4 * rows) : int(0.5 * rows), int(0.45 * columns) : int(0.6 * columns)].mean(axis=(0, 1))
+    around = panel[int(0.15 * rows) : int(0.22 * rows), int(0.2 * columns) : int(0.8 * columns)].mean(axis=(0, 1))
+    assert lesion[0] - lesion[2] > 20
+    assert around[2] - around[0] > 5
+
+
+def test_microflow_pulsates_and_never_washes_in() -> None:
+    scene = microflow_scene()
+    box = scene.screen.first
+    means = scene.sample(range(0, 200, 3))[(slice(None), *box.slices)].mean(axis=(1, 2, 3))
+    assert means.std() > 0.05 * means.mean()
+    assert means[:33].mean() == pytest.approx(means[33:].mean(), rel=0.1)
 
 
 def test_a_doppler_loop_is_grey_but_for_pulsating_flow() -> None:
