@@ -66,7 +66,8 @@ def has_enhancement(
     level = float(power.mean())
     constant = float(np.sum(np.log(level**2 + floor) - 2.0 * power / floor**0.5 * np.arctan(level / floor**0.5)))
     time_s = outline.time_s[: selected.last]
-    bolus = fit_kernel.deviance(MODELS.index(best.model), best.theta, time_s, power, floor)
+    tail = selected.tail[: selected.last]
+    bolus = fit_kernel.deviance(MODELS.index(best.model), best.theta, time_s, tail, power, floor)
     return (constant - bolus) / (best.dispersion * best.correlation_frames) > parameters.enhancement_chi2
 
 

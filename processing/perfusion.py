@@ -50,8 +50,8 @@ class BolusFit:
     """The measured bolus of one ROI.
 
     metrics: as reported; what a limitation refuses is None. unmasked: the same before the levels were judged, which is
-    what ratios are made of. curve_au: float64 (frame,), the fitted model with its offset at every frame of the curve,
-    NaN where nothing was fitted. bolus: the chosen curve, None where there is none. window_s: first and last time
+    what ratios are made of. curve_au: float64 (frame,), what was fitted (bolus, offset, recirculating tail) at every
+    frame, NaN where nothing was. bolus: the chosen curve, None where there is none. window_s: first and last time
     used. model_weights: Akaike weight of every candidate. correlation_s: time that carries one independent sample.
     """
 
@@ -104,10 +104,16 @@ def _more_than_one_pass(
     again = second_bolus(outline, plausibility)
     if again is not None:
         yield again
-    elif selected.last < outline.time_s.size:
-        end = outline.time_s[selected.last - 1]
-        text = f"A second pass shows in the {tic.label} curve; the wash-out after {end:.1f} s is left out of the fit."
-        yield Limitation("recirculation", text, "note", ("FT", "WoR", "WoAUC", "AUC", "mTT"))
+        return
+    share = selected.best.theta[-1]
+    if selected.last < outline.time_s.size:
+        how = f"the wash-out after {outline.time_s[selected.last - 1]:.1f} s is left out of the fit"
+    elif share > 0.0:
+        how = f"a tail that rises to {100.0 * share:.0f} % of the peak is taken off"
+    else:
+        return
+    text = f"Agent recirculates in the {tic.label} curve: {how}."
+    yield Limitation("recirculation", text, "note", ("FT", "WoR", "WoAUC", "AUC", "mTT"))
 
 
 def _measured(
@@ -119,7 +125,9 @@ def _measured(
 ) -> BolusFit:
     best = selected.best
     bolus = best.curve(outline.scale_au)
-    r2 = _r_squared(outline, selected, bolus)
+    tail_au = float(best.theta[-1]) * outline.scale_au * np.interp(tic.time_s, outline.time_s, selected.tail)
+    curve_au = bolus.power_au(tic.time_s) + tail_au
+    r2 = _r_squared(outline.power_au[: selected.last], curve_au[~tic.rejected][: selected.last])
     everything = PerfusionMetrics(
         model=best.model, r2=r2, quality_of_fit_percent=Estimate(100.0 * r2), **estimates(selected, outline.scale_au)
     )
@@ -131,7 +139,7 @@ def _measured(
         metrics=reported,
         unmasked=seen,
         limitations=limitations,
-        curve_au=bolus.power_au(tic.time_s),
+        curve_au=curve_au,
         bolus=bolus,
         window_s=(float(outline.time_s[0]), float(outline.time_s[selected.last - 1])),
         model_weights={fit.model: weight for fit, weight in zip(selected.fits, selected.weights, strict=True)},
@@ -140,11 +148,10 @@ def _measured(
     )
 
 
-def _r_squared(outline: CurveOutline, selected: SelectedFit, bolus: BolusCurve) -> float:
-    """Share of the power's variance inside the fitted window that the model explains, unweighted as the field does."""
-    power = outline.power_au[: selected.last]
-    rest = power - bolus.power_au(outline.time_s[: selected.last])
-    return float(1.0 - (rest @ rest) / max(((power - power.mean()) ** 2).sum(), 1e-300))
+def _r_squared(power: NDArray[np.float64], fitted: NDArray[np.float64]) -> float:
+    """Share of the power's variance inside the fitted window that the curve explains, unweighted as the field does."""
+    rest = power - fitted
+    return float(1.0 - (rest @ rest) / max(float(((power - power.mean()) ** 2).sum()), 1e-300))
 
 
 LEVEL_CODES = frozenset({"dynamic_range_default", "amplitude_from_order_only"})

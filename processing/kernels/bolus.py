@@ -116,7 +116,7 @@ def curve_and_gradient(
     value: NDArray[np.float64],
     gradient: NDArray[np.float64],
 ) -> None:
-    """The model with its offset at every time, and its gradient (time, 5)."""
+    """The model with its offset at every time, and its gradient (time, 5 or more: the first five are written)."""
     k0, k1, k2, k3 = constants(model, theta)
     for i in range(time.size):
         x = time[i] - theta[3]

@@ -7,7 +7,8 @@ minimum of the quasi-deviance (Wedderburn 1974, Biometrika 61:439)
     D = 2 sum over samples of the integral from F to y of (y - v) / (v^2 + floor) dv
 
 which is what is minimised here, in one loop, with its Fisher information as the curvature: no outer reweighting, and a
-step is accepted only if it lowers a single, fixed objective. Marquardt 1963 (damping); a bound that the step would
+step is accepted only if it lowers a single, fixed objective. What recirculates enters as a given course `tail` in a
+free, non-negative amount (zero bounds switch it off). Marquardt 1963 (damping); a bound that the step would
 leave holds its parameter for that step.
 """
 
@@ -21,12 +22,18 @@ from numpy.typing import NDArray
 from processing.kernels.bolus import constants, location_of_peak, sample
 from processing.kernels.jit import jit
 
-PARAMETERS = 5
+PARAMETERS = 6
+"""Those of the curve and the amount of `tail`."""
 
 
 @jit
 def deviance(
-    model: int, theta: NDArray[np.float64], time: NDArray[np.float64], power: NDArray[np.float64], floor: float
+    model: int,
+    theta: NDArray[np.float64],
+    time: NDArray[np.float64],
+    tail: NDArray[np.float64],
+    power: NDArray[np.float64],
+    floor: float,
 ) -> float:
     """Quasi-deviance, up to a constant of the data."""
     k0, k1, k2, k3 = constants(model, theta)
@@ -34,7 +41,7 @@ def deviance(
     total = 0.0
     for i in range(time.size):
         x = time[i] - theta[3]
-        fitted = theta[4]
+        fitted = theta[4] + theta[5] * tail[i]
         if x > 0.0:
             fitted += sample(model, k0, k1, k2, k3, x)[0]
         total += math.log(fitted * fitted + floor) - 2.0 * power[i] / root * math.atan(fitted / root)
@@ -56,26 +63,33 @@ def normal_equations(
     model: int,
     theta: NDArray[np.float64],
     time: NDArray[np.float64],
+    tail: NDArray[np.float64],
     power: NDArray[np.float64],
     floor: float,
     matrix: NDArray[np.float64],
     right: NDArray[np.float64],
 ) -> None:
-    """Fisher information (5, 5) and score (5,) of half the quasi-deviance."""
+    """Fisher information (6, 6) and score (6,) of half the quasi-deviance."""
     k0, k1, k2, k3 = constants(model, theta)
     h00 = h01 = h02 = h03 = h04 = h11 = h12 = h13 = h14 = h22 = h23 = h24 = h33 = h34 = h44 = 0.0
-    r0 = r1 = r2 = r3 = r4 = 0.0
+    h05 = h15 = h25 = h35 = h45 = h55 = 0.0
+    r0 = r1 = r2 = r3 = r4 = r5 = 0.0
     for i in range(time.size):
         x = time[i] - theta[3]
-        fitted = theta[4]
+        fitted = theta[4] + theta[5] * tail[i]
         f = d1 = d2 = d3 = 0.0
         if x > 0.0:
             f, d1, d2, d3 = sample(model, k0, k1, k2, k3, x)
             fitted += f
         weight = 1.0 / (fitted * fitted + floor)
         residual = weight * (power[i] - fitted)
+        back = tail[i]
+        wb = weight * back
         h44 += weight
+        h45 += wb
+        h55 += wb * back
         r4 += residual
+        r5 += residual * back
         if f > 0.0:
             w0, w1, w2, w3 = weight * f, weight * d1, weight * d2, weight * d3
             h00 += w0 * f
@@ -92,6 +106,10 @@ def normal_equations(
             h24 += w2
             h33 += w3 * d3
             h34 += w3
+            h05 += wb * f
+            h15 += wb * d1
+            h25 += wb * d2
+            h35 += wb * d3
             r0 += residual * f
             r1 += residual * d1
             r2 += residual * d2
@@ -101,10 +119,12 @@ def normal_equations(
     matrix[2, 2], matrix[2, 3], matrix[2, 4] = h22, h23, h24
     matrix[3, 3], matrix[3, 4] = h33, h34
     matrix[4, 4] = h44
+    matrix[0, 5], matrix[1, 5], matrix[2, 5], matrix[3, 5] = h05, h15, h25, h35
+    matrix[4, 5], matrix[5, 5] = h45, h55
     for i in range(PARAMETERS):
         for j in range(i):
             matrix[i, j] = matrix[j, i]
-    right[0], right[1], right[2], right[3], right[4] = r0, r1, r2, r3, r4
+    right[0], right[1], right[2], right[3], right[4], right[5] = r0, r1, r2, r3, r4, r5
 
 
 @jit
@@ -149,6 +169,7 @@ def damped_step(
 def descend(
     model: int,
     time: NDArray[np.float64],
+    tail: NDArray[np.float64],
     power: NDArray[np.float64],
     floor: float,
     lower: NDArray[np.float64],
@@ -169,12 +190,12 @@ def descend(
     trial = np.empty(PARAMETERS)
     free = np.empty(PARAMETERS, dtype=np.bool_)
     constant = deviance_of_data(power, floor)
-    cost = constant + deviance(model, theta, time, power, floor)
+    cost = constant + deviance(model, theta, time, tail, power, floor)
     if not math.isfinite(cost):
         return math.inf
     damping = 1e-3
     for _ in range(iterations):
-        normal_equations(model, theta, time, power, floor, matrix, right)
+        normal_equations(model, theta, time, tail, power, floor, matrix, right)
         for i in range(PARAMETERS):
             free[i] = not ((theta[i] <= lower[i] and right[i] < 0.0) or (theta[i] >= upper[i] and right[i] > 0.0))
         accepted = False
@@ -185,7 +206,7 @@ def descend(
                 longest = max(abs(step[0]), abs(step[1]), abs(step[2]), 1.0)
                 for i in range(PARAMETERS):
                     trial[i] = min(max(theta[i] + step[i] / longest, lower[i]), upper[i])
-                tried = constant + deviance(model, trial, time, power, floor)
+                tried = constant + deviance(model, trial, time, tail, power, floor)
                 if tried < cost:
                     accepted = True
                     gain = cost - tried
@@ -221,6 +242,7 @@ def first_guess(
     theta[2] = math.log(shape)
     theta[3] = t_peak - x_peak
     theta[4] = baseline
+    theta[5] = 0.0
     theta[0] = 0.0
     k0, k1, k2, k3 = constants(model, theta)
     theta[0] = math.log(height / sample(model, k0, k1, k2, k3, x_peak)[0])
@@ -232,6 +254,7 @@ def first_guess(
 def fit_curve(
     model: int,
     time: NDArray[np.float64],
+    tail: NDArray[np.float64],
     power: NDArray[np.float64],
     floor: float,
     lower: NDArray[np.float64],
@@ -247,7 +270,7 @@ def fit_curve(
     start = np.empty(PARAMETERS)
     for width in widths:
         first_guess(model, width, guess, lower, upper, start)
-        cost = descend(model, time, power, floor, lower, upper, start, iterations, tolerance)
+        cost = descend(model, time, tail, power, floor, lower, upper, start, iterations, tolerance)
         if cost < best:
             best = cost
             theta[:] = start

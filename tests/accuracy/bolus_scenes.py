@@ -104,6 +104,14 @@ def speckle(
     return (field**2).sum(axis=0).mean(axis=0)
 
 
+def with_mixed_tail(curve: TrueCurve, time_s: NDArray[np.float64], fraction: float) -> NDArray[np.float64]:
+    """The curve and agent that has mixed: a plateau of `fraction` of the peak, reached with 10 s after the peak.
+
+    A log-normal fitted to all of it without weights reads AUC 10 % large, mTT 18 % and FT 16 % long, PE 7 % low."""
+    truth = curve.truth()
+    return curve.power(time_s) - fraction * truth["PE"] * np.expm1(-np.maximum(time_s - truth["TTP"], 0.0) / 10.0)
+
+
 def with_recirculation(curve: TrueCurve, time_s: NDArray[np.float64], fraction: float) -> NDArray[np.float64]:
     """The curve and a second pass: 25 s later, twice as slow, its peak `fraction` of the first one's.
 

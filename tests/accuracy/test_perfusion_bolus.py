@@ -5,7 +5,9 @@ Small in `make test`, the issue's size marked full; both run the same scenes. `p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,9 +17,24 @@ from processing.bolus_fit import BolusFitParameters
 from processing.bolus_models import MODELS, SHORT_NAMES
 from processing.perfusion import FIT_DEFAULTS, fit_bolus
 from processing.tic import Tic
-from tests.accuracy.bolus_scenes import TIMES, draw_curve, frame_times, speckle, with_recirculation
+from tests.accuracy.bolus_scenes import (
+    TIMES,
+    TrueCurve,
+    draw_curve,
+    frame_times,
+    speckle,
+    with_mixed_tail,
+    with_recirculation,
+)
 
 NAMES = tuple(name for name in SHORT_NAMES if name != "QOF")
+
+
+RECIRCULATION: dict[str, Callable[[TrueCurve, NDArray[np.float64]], NDArray[np.float64]]] = {
+    "none": lambda curve, time_s: curve.power(time_s),
+    "mixed tail": lambda curve, time_s: with_mixed_tail(curve, time_s, 0.15),
+    "second pass": lambda curve, time_s: with_recirculation(curve, time_s, 0.15),
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +43,7 @@ class Scene:
     duration_s: float = 90.0
     speckles: int | None = 100
     correlation_s: float = 0.0
-    recirculation: float = 0.0
+    recirculation: Literal["none", "mixed tail", "second pass"] = "none"
     right_model_only: bool = False
     models: tuple[str, ...] = MODELS
 
@@ -66,9 +83,7 @@ def measure(scene: Scene, curves: int, seed: int) -> Outcome:
         model = scene.models[index % len(scene.models)]
         curve = draw_curve(model, rng)
         truth = curve.truth()
-        power = curve.power(time_s)
-        if scene.recirculation:
-            power = with_recirculation(curve, time_s, scene.recirculation)
+        power = RECIRCULATION[scene.recirculation](curve, time_s)
         if scene.speckles:
             power = power * speckle(time_s.size, scene.speckles, rng, scene.correlation_s * scene.rate_hz)
         parameters = BolusFitParameters(models=(model,)) if scene.right_model_only else FIT_DEFAULTS
@@ -145,11 +160,15 @@ def test_a_bolus_of_any_model_is_measured_without_being_told_which(model: str, c
     assert_within(outcome, {"PE": 3, "AUC": 2})
 
 
+@pytest.mark.parametrize("kind", ["mixed tail", "second pass"])
 @sizes(24, 200)
-def test_a_second_pass_of_fifteen_percent_hardly_biases_the_first(curves: int) -> None:
-    outcome = measure(Scene(recirculation=0.15), curves, seed=6)
-    outcome.report("15 % recirculation, model selected")
+def test_recirculation_of_fifteen_percent_hardly_biases_the_first_pass(
+    kind: Literal["mixed tail", "second pass"], curves: int
+) -> None:
+    outcome = measure(Scene(recirculation=kind), curves, seed=6)
+    outcome.report(f"15 % recirculation ({kind}), model selected")
     assert outcome.lost == 0
+    # Issue: mean bias of AUC and mTT 5 %, of PE 2 %.
     assert abs(outcome.bias("PE")) <= 2.0
     assert abs(outcome.bias("AUC")) <= 5.0
     assert abs(outcome.bias("mTT")) <= 5.0
@@ -162,7 +181,7 @@ def test_a_second_pass_of_fifteen_percent_hardly_biases_the_first(curves: int) -
     "scene", [Scene(), Scene(correlation_s=0.3), Scene(rate_hz=2.0)], ids=["10fps", "0.3s", "2fps"]
 )
 def test_intervals_of_95_percent_hold_the_truth(scene: Scene, right_model_only: bool) -> None:
-    told = Scene(scene.rate_hz, scene.duration_s, scene.speckles, scene.correlation_s, 0.0, right_model_only)
+    told = Scene(scene.rate_hz, scene.duration_s, scene.speckles, scene.correlation_s, "none", right_model_only)
     outcome = measure(told, 1000, seed=7)
     outcome.report(f"coverage, {told}")
     wrong = {n: outcome.coverage_percent(n) for n in NAMES if not 90.0 <= outcome.coverage_percent(n) <= 98.0}

@@ -90,13 +90,24 @@ def test_the_descent_finds_the_curve_that_made_the_samples(model: str) -> None:
     time_s = np.arange(0.0, 80.0, 1.0)
     power = np.empty(80)
     bolus.curve(number, theta, time_s, power)
-    lower = np.array([-20.0, -3.0, -3.0, -5.0, -0.05])
-    upper = np.array([20.0, 7.0, 6.0, 15.0, 0.2])
+    lower = np.array([-20.0, -3.0, -3.0, -5.0, -0.05, 0.0])
+    upper = np.array([20.0, 7.0, 6.0, 15.0, 0.2, 0.0])
     peak = float(power.max())
     guess = np.array([1.0, float(time_s[power.argmax()]), 8.0, 0.1])
-    found = np.empty(5)
+    found = np.empty(6)
     cost = bolus_fit.fit_curve(
-        number, time_s, power / peak, 0.03**2, lower, upper, guess, np.array([0.3, 0.5, 0.8]), found, 100, 1e-9
+        number,
+        time_s,
+        np.zeros(80),
+        power / peak,
+        0.03**2,
+        lower,
+        upper,
+        guess,
+        np.array([0.3, 0.5, 0.8]),
+        found,
+        100,
+        1e-9,
     )
     found[0] += math.log(peak)
     # The deviance is a difference of sums of order 100: zero to rounding.
@@ -112,10 +123,10 @@ def test_a_parameter_at_its_bound_stays_there() -> None:
     time_s = np.arange(0.0, 80.0, 1.0)
     power = np.empty(80)
     bolus.curve(0, theta, time_s, power)
-    lower = np.array([-20.0, -3.0, -3.0, -5.0, 0.05])
-    upper = np.array([20.0, 7.0, 1.1, 15.0, 0.2])
-    found = theta.copy()
+    lower = np.array([-20.0, -3.0, -3.0, -5.0, 0.05, 0.0])
+    upper = np.array([20.0, 7.0, 1.1, 15.0, 0.2, 0.0])
+    found = np.append(theta, 0.0)
     found[4] = 0.1
-    cost = bolus_fit.descend(0, time_s, power, 0.01**2, lower, upper, found, 100, 1e-9)
+    cost = bolus_fit.descend(0, time_s, np.zeros(80), power, 0.01**2, lower, upper, found, 100, 1e-9)
     assert found[4] == 0.05
     assert cost > 0.0
