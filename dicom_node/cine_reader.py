@@ -32,6 +32,7 @@ from dicom_node.cine_header import read_facts as facts_of
 from dicom_node.cine_palette import Palette, read_palette
 from dicom_node.cine_storage import Span, StoredCine, frame_spans, locate_pixels, parse, read_header
 from dicom_node.cine_times import frame_times, time_zero
+from dicom_node.cine_video import VideoClip, open_video
 from dicom_node.errors import UnreadableCineError
 from processing.cine import FRAMES_PER_BLOCK, CineDescription, FrameBlock, FrameTimesSource, TimeZero
 from processing.limitations import Limitation
@@ -58,6 +59,10 @@ class Clip:
     palette: Palette | None
     spans: tuple[tuple[Span, ...], ...]
 
+    @property
+    def frames(self) -> int:
+        return len(self.spans)
+
     def decode(self, frame: int) -> NDArray[np.uint8]:
         """Displayed pixels of one frame. Raises UnreadableCineError (undecodable_frame)."""
         try:
@@ -81,7 +86,7 @@ class CineFile:
     description: CineDescription
     facts: CineFacts
     limitations: tuple[Limitation, ...]
-    clips: tuple[Clip, ...]
+    clips: tuple[Clip | VideoClip, ...]
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -89,8 +94,12 @@ class CineFile:
 
     def blocks(self) -> Iterator[FrameBlock]:
         """All frames in order, each decoded once, by as many threads as there are cores (decoders release the GIL)."""
-        frame_bytes = int(np.prod(self._frame_shape))
-        count = min(max(BLOCK_BYTES // frame_bytes, 1), FRAMES_PER_BLOCK)
+        if any(isinstance(clip, VideoClip) for clip in self.clips):
+            return self._streamed_blocks()
+        return self._parallel_blocks()
+
+    def _parallel_blocks(self) -> Iterator[FrameBlock]:
+        count = self._frames_per_block
         waiting: deque[tuple[int, NDArray[np.uint8], list[Future[None]]]] = deque()
         pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
         try:
@@ -107,9 +116,23 @@ class CineFile:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def _streamed_blocks(self) -> Iterator[FrameBlock]:
+        """Clips that can only be read in order (video brings threads of its own)."""
+        frames = itertools.chain.from_iterable(_in_order(clip) for clip in self.clips)
+        first = 0
+        while batch := list(itertools.islice(frames, self._frames_per_block)):
+            yield FrameBlock(np.stack(batch), first)
+            first += len(batch)
+
     def sample(self, frames: Sequence[int]) -> NDArray[np.uint8]:
         """The named frames, (len(frames), row, column[, 3])."""
         pixels = np.empty((len(frames), *self._frame_shape), np.uint8)
+        if any(isinstance(clip, VideoClip) for clip in self.clips):
+            places = {frame: i for i, frame in enumerate(frames)}
+            for i, shown in enumerate(itertools.chain.from_iterable(_in_order(clip) for clip in self.clips)):
+                if i in places:
+                    pixels[places[i]] = shown
+            return pixels
         with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="sample") as pool:
             list(pool.map(self._decode_into, pixels, frames))
         return pixels
@@ -119,13 +142,21 @@ class CineFile:
         shape = (self.description.rows, self.description.columns)
         return (*shape, 3) if self.description.colour else shape
 
+    @property
+    def _frames_per_block(self) -> int:
+        return min(max(BLOCK_BYTES // int(np.prod(self._frame_shape)), 1), FRAMES_PER_BLOCK)
+
     def _decode_into(self, place: NDArray[np.uint8], frame: int) -> None:
         for clip in self.clips:
-            if frame < len(clip.spans):
+            if frame < clip.frames and isinstance(clip, Clip):
                 place[...] = clip.decode(frame)
                 return
-            frame -= len(clip.spans)
+            frame -= clip.frames
         raise IndexError(frame)
+
+
+def _in_order(clip: Clip | VideoClip) -> Iterator[NDArray[np.uint8]]:
+    return clip.iterate() if isinstance(clip, VideoClip) else (clip.decode(i) for i in range(clip.frames))
 
 
 def _finished(first: int, pixels: NDArray[np.uint8], futures: list[Future[None]]) -> FrameBlock:
@@ -160,17 +191,8 @@ def _open_part(path: Path) -> CineFile:
     stored = locate_pixels(path, ds, stream)
     layout = _sample_format(path, ds, facts, stored)
     lossy = facts.lossy or str(stored.transfer_syntax) in LOSSY_SYNTAXES
-    if str(stored.transfer_syntax) in VIDEO_SYNTAXES:
-        raise UnreadableCineError("missing_decoder", f"{path.name} is video ({stored.transfer_syntax.name})")
-    palette = (
-        read_palette(ds, stored.transfer_syntax.is_little_endian is False)
-        if facts.photometric == "PALETTE COLOR"
-        else None
-    )
-    clip = Clip(
-        path, facts, stored, layout, decoder_for(stored.transfer_syntax), palette, _spans(path, stored, facts, layout)
-    )
-    frames = len(clip.spans)
+    clip = _clip(path, facts, stored, layout)
+    frames = clip.frames
     times = frame_times(ds, frames)
     zero, zero_doubts = time_zero(ds)
     description = CineDescription(
@@ -186,6 +208,14 @@ def _open_part(path: Path) -> CineFile:
     )
     limitations = (*doubts, *times.limitations, *zero_doubts, *_lies(facts, frames), *_uncalibrated(facts))
     return CineFile(description, replace(facts, frames=frames), limitations, (clip,))
+
+
+def _clip(path: Path, facts: CineFacts, stored: StoredCine, layout: SampleFormat) -> Clip | VideoClip:
+    if str(stored.transfer_syntax) in VIDEO_SYNTAXES:
+        return open_video(path, stored, facts.rows, facts.columns)
+    decoder = decoder_for(stored.transfer_syntax)
+    palette = read_palette(stored.header, layout.big_endian) if facts.photometric == "PALETTE COLOR" else None
+    return Clip(path, facts, stored, layout, decoder, palette, _spans(path, stored, facts, layout))
 
 
 def _sample_format(path: Path, ds: Dataset, facts: CineFacts, stored: StoredCine) -> SampleFormat:

@@ -2,10 +2,11 @@
 
 A gain step lifts the same speckle, so the pattern before and after agrees; a probe that comes into contact lifts the
 panel at once, and its twin with it; motion lifts as many places as it lowers; a flash lasts a moment; colour overlays
-are not drawn with one map. What is left after those is enhancement. Where the loop began after the arrival or contrast
-is infused steadily, the panel is compared with itself a second later: flowing bubbles are a new pattern while the
-tissue beside them is the old one; as slow-flow imaging does that too, this counts only where the header announces
-contrast. The agent's name in a header is never enough by itself, and is often absent.
+are not drawn with one map. What is left after those is enhancement.
+
+Where the loop began after the arrival, or contrast is infused steadily, every sample is compared with every other:
+flowing bubbles never draw the same pattern twice, while slow-flow imaging does at every beat. This counts only where
+the header announces contrast. The agent's name is never enough by itself, and is often absent.
 """
 
 from __future__ import annotations
@@ -36,15 +37,14 @@ class EvidenceCriteria:
     risen_fraction: float = 0.25
     """Share of the panel's blocks that rise, net of those that fall: motion lifts as many as it lowers."""
     same_pattern: float = 0.5
-    """Correlation of speckle before and after: 0.6 to 1 for gain, below 0.3 for new scatterers."""
+    """Highest correlation of speckle: 0.6 to 1 for gain, 0.85 to 1 between two beats of slow-flow imaging, below 0.3
+    for new scatterers."""
     overlay_fraction: float = 0.004
     """A Doppler box that shows any flow colours more than this share of the panel's pixels."""
     longest_dip_s: float = 4.0
     """A capillary bed is half refilled within 0.5 to 4 s of a flash."""
-    flowing_pattern: float = 0.35
-    """Correlation of the contrast panel with itself one sample later, at any shift, where bubbles flow."""
     still_pattern: float = 0.5
-    """The same of a B-mode twin that shows tissue."""
+    """Correlation of a B-mode twin with itself one sample later: above this it shows tissue."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,8 +204,8 @@ def _panel_db(levels: Levels, candidate: Candidate) -> Power:
 
 def _flow(candidate: Candidate, wanted: EvidenceCriteria) -> str | None:
     """Announced contrast that is there throughout: the panel's pattern is always new, its twin's is not."""
-    moving = successive_correlation(candidate.levels, 12, candidate.valid)
-    if moving > wanted.flowing_pattern:
+    recurring = _recurrence(candidate.levels, candidate.valid)
+    if recurring > wanted.same_pattern:
         return None
     beside = ""
     if candidate.twin is not None:
@@ -214,8 +214,8 @@ def _flow(candidate: Candidate, wanted: EvidenceCriteria) -> str | None:
             return None
         beside = f", while its B-mode twin keeps it ({still:.2f})"
     return (
-        "contrast is announced in the header and flows from the first frame on: the panel's pattern is new from "
-        f"sample to sample (correlation {moving:.2f}){beside}"
+        "contrast is announced in the header and flows from the first frame on: no pattern of the panel comes back "
+        f"(highest correlation {recurring:.2f}){beside}"
     )
 
 
@@ -283,6 +283,14 @@ def successive_correlation(levels: Levels, pairs: int, valid: NDArray[np.bool_] 
     places = range(0, len(levels) - 1, max(len(levels) // pairs, 1))
     found = [_best_correlation(_pattern(levels[i], mask), _pattern(levels[i + 1], mask)) for i in places]
     return float(np.median(found)) if found else 1.0
+
+
+def _recurrence(levels: Levels, valid: NDArray[np.bool_], samples: int = 14) -> float:
+    """Highest correlation between any two of a few samples spread over the loop."""
+    chosen = np.linspace(0, len(levels) - 1, min(samples, len(levels))).astype(int)
+    patterns = [_pattern(levels[i], valid) for i in chosen]
+    pairs = [_best_correlation(a, b) for i, a in enumerate(patterns) for b in patterns[:i]]
+    return max(pairs, default=1.0)
 
 
 def _pattern(level: Levels, valid: NDArray[np.bool_]) -> NDArray[np.float32]:
