@@ -197,6 +197,29 @@ def _perfusion_field(plan: Plan, s: Slice, times_s: NDArray[np.float64], samplin
 
 def _bubble_rim(plan: Plan, s: Slice, times_s: NDArray[np.float64], _sampling: Sampling) -> PowerAt:
     """The second mechanism: single bubbles flowing in from the rim (`processing.simulation.bubble_rim`)."""
+    noise_db, leak_db = _noise_db(plan)
+    field = BubbleRimField(
+        shape=(s.lesion.shape[0], s.lesion.shape[1]),
+        tissues=_bubbly_tissues(plan, s),
+        spread=PointSpread(*(max(mm / s.pixel_mm, 0.8) for mm in plan.psf_mm)),
+        seed=plan.seed,
+        frame_times_s=times_s,
+        attenuation=s.loss,
+        leakage_au=10 ** (leak_db / 10),
+        noise_au=10 ** (noise_db / 10),
+    )
+    shifts = _shift_px(plan, times_s, s.pixel_mm)
+    rows, columns = s.scanned.shape
+
+    def power_at(frame: int) -> FloatArray:
+        z, x = s.margin_px + shifts[frame]
+        return field.power(frame)[z : z + rows, x : x + columns]
+
+    return power_at
+
+
+def _bubbly_tissues(plan: Plan, s: Slice) -> tuple[Tissue, ...]:
+    """Parenchyma, lesion and vessels as places where bubbles come and go; empty ones are left out."""
     rng = np.random.default_rng((plan.seed, 17))
     courses = _courses(plan)
     density = rng.uniform(0.3, 2.0) * (s.pixel_mm / 0.25) ** 2
@@ -216,27 +239,8 @@ def _bubble_rim(plan: Plan, s: Slice, times_s: NDArray[np.float64], _sampling: S
 
     lesion = (s.rim if plan.contrast == "rim" else s.lesion) & ~s.core
     outside = ~s.lesion & (rng.random(s.lesion.shape) < np.clip(s.volume / 1.5, 0, 1) + s.vessel)
-    tissues = [tissue(outside & (s.vessel < 0.4), (courses.background[0] * 1.5, *courses.background[1:]), False)]
-    if lesion.any():
-        tissues.append(tissue(lesion, courses.lesion, plan.contrast not in ("iso",)))
-    if (s.vessel >= 0.4).any():
-        tissues.append(tissue(s.vessel >= 0.4, courses.vessel, False))
-    noise_db, leak_db = _noise_db(plan)
-    field = BubbleRimField(
-        shape=(s.lesion.shape[0], s.lesion.shape[1]),
-        tissues=tuple(tissues),
-        spread=PointSpread(*(max(mm / s.pixel_mm, 0.8) for mm in plan.psf_mm)),
-        seed=plan.seed,
-        frame_times_s=times_s,
-        attenuation=s.loss,
-        leakage_au=10 ** (leak_db / 10),
-        noise_au=10 ** (noise_db / 10),
-    )
-    shifts = _shift_px(plan, times_s, s.pixel_mm)
-    rows, columns = s.scanned.shape
-
-    def power_at(frame: int) -> FloatArray:
-        z, x = s.margin_px + shifts[frame]
-        return field.power(frame)[z : z + rows, x : x + columns]
-
-    return power_at
+    # Bubbles are drawn in two of three pixels of the parenchyma; each is brighter for it.
+    around = tissue(outside & (s.vessel < 0.4), (courses.background[0] * 1.5, *courses.background[1:]), False)
+    inside = tissue(lesion, courses.lesion, plan.contrast != "iso")
+    vessels = tissue(s.vessel >= 0.4, courses.vessel, False)
+    return tuple(t for t in (around, inside, vessels) if t.inside.any())

@@ -9,7 +9,6 @@ from processing.cine import Cine, Spacing, TimeZero
 from processing.errors import UnfitCineError
 from processing.model_inputs import ModelInputParameters, box_weights, model_inputs
 
-
 SPACING = Spacing(0.2, 0.2)
 
 
