@@ -278,6 +278,8 @@ MEAN = sct("373098007", "Mean")
 MEDIAN = sct("373099004", "Median")
 
 LESION = sct("52988006", "Lesion")
+TISSUE = sct("85756007", "Tissue")
+BODY = sct("38266002", "Entire body as a whole")
 BLOOD_VESSEL = sct("59820001", "Blood vessel")
 ABNORMAL_STRUCTURE = sct("49755003", "Morphologically abnormal structure")
 ANATOMICAL_STRUCTURE = sct("91723000", "Anatomical structure")

@@ -78,13 +78,12 @@ def finish(dataset: Dataset, context: ResultContext) -> None:
     context.equipment.write(dataset)
     now = context.source.local_time(context.now)
     date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    for name in ("Content", "InstanceCreation", "Series"):
+    content = "PresentationCreation" if dataset.Modality == "PR" else "Content"
+    for name in (content, "InstanceCreation", "Series"):
         setattr(dataset, f"{name}Date", date)
         setattr(dataset, f"{name}Time", time)
     if "ContributingEquipmentSequence" in dataset:  # names the library with its own time stamp
         del dataset.ContributingEquipmentSequence
-    if dataset.Modality != "SR":
-        _write_body_part(dataset, context.source.first)
     scheme = Dataset()
     scheme.CodingSchemeDesignator = OWN_SCHEME
     scheme.CodingSchemeName = OWN_SCHEME_NAME
@@ -94,7 +93,7 @@ def finish(dataset: Dataset, context: ResultContext) -> None:
     context.source.write_character_set(dataset)
 
 
-def _write_body_part(dataset: Dataset, source: Dataset) -> None:
+def write_body_part(dataset: Dataset, source: Dataset) -> None:
     """Body part and side as the source says them; a side that nobody recorded is written as unknown (type 2C)."""
     if body_part := source.get("BodyPartExamined"):
         dataset.BodyPartExamined = body_part

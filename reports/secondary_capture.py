@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from reports import codes
 from reports.findings import Findings
-from reports.result_object import ResultContext, finish
+from reports.result_object import ResultContext, finish, write_body_part
 
 DERIVATION_LENGTH = 1024  # Derivation Description is ST
 
@@ -43,6 +43,7 @@ def secondary_capture(
     image.DerivationDescription = f"{title}, computed by {software.name} {software.version}"[:DERIVATION_LENGTH]
     image.SourceImageSequence = [source_image_item(context)]
     _copy_compression_history(image, context.source.first)
+    write_body_part(image, context.source.first)
     finish(image, context)
     image.DateOfSecondaryCapture, image.TimeOfSecondaryCapture = image.ContentDate, image.ContentTime
     return image
