@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.simulation.anatomy import Anatomy, Grid, echogenicity_db
-from processing.simulation.breathing import displaced
+from processing.simulation.breathing import Motion, displaced
 from processing.simulation.display import Display
 from processing.simulation.screen import ImageArray
 from processing.simulation.speckle import PointSpread, speckle_field
@@ -23,32 +23,31 @@ class BmodePanel:
     display: Display
     seed: int
     scanned: NDArray[np.bool_]
-    times_s: NDArray[np.float64]
-    shift_px: NDArray[np.float64]
-    out_of_plane: NDArray[np.bool_]
+    motion: Motion
     noise_levels: float = 3.0
-    _films: list[NDArray[np.float32]] = field(default_factory=list, repr=False)
+    _films: tuple[NDArray[np.float32], ...] = field(init=False, repr=False)
+    _noise: NDArray[np.float32] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         spread = PointSpread(max(0.18 / self.grid.spacing_mm.z_mm, 1.0), max(0.32 / self.grid.spacing_mm.x_mm, 1.0))
         echo_db = echogenicity_db(self.anatomy, self.grid)
-        for film in range(2):
-            speckle = speckle_field(self.grid.shape, spread, (self.seed, 23, film))
-            power = np.maximum(speckle.real**2 + speckle.imag**2, np.float32(1e-9))
-            level = 255.0 * (1.0 + (echo_db + 10.0 * np.log10(power)) / self.display.dynamic_range_db)
-            self._films.append(np.maximum(level, -64.0).astype(np.float32))
-        rng = np.random.default_rng((self.seed, 29))
-        shape = (2 * self.grid.rows, 2 * self.grid.columns)
-        self._films.append(self.noise_levels * rng.standard_normal(shape, dtype=np.float32))
+        # Film 1 is another slice of the tissue.
+        fields = [speckle_field(self.grid.shape, spread, (self.seed, 23, film)) for film in (0, 1)]
+        powers = [np.maximum(f.real**2 + f.imag**2, np.float32(1e-9)) for f in fields]
+        levels = [255 * (1 + (echo_db + 10 * np.log10(p)) / self.display.dynamic_range_db) for p in powers]
+        object.__setattr__(self, "_films", tuple(np.maximum(level, -64.0).astype(np.float32) for level in levels))
+        # Twice the panel's size: each frame reads it from a random corner.
+        tile = np.random.default_rng((self.seed, 29)).standard_normal((2 * self.grid.rows, 2 * self.grid.columns))
+        object.__setattr__(self, "_noise", (self.noise_levels * tile).astype(np.float32))
 
     def levels(self, frame: int) -> NDArray[np.uint8]:
         """uint8 (z, x) of one frame."""
-        film = self._films[int(self.out_of_plane[frame])]
-        shift = (float(self.shift_px[frame, 0]), float(self.shift_px[frame, 1]))
+        film = self._films[int(self.motion.out_of_plane[frame])]
+        shift = self.motion.shift_px(frame)
         level = displaced(film, (self.grid.rows, self.grid.columns), self.grid.margin_px, shift)
-        gain = 255.0 * self.display.gain_at(float(self.times_s[frame])) / self.display.dynamic_range_db
+        gain = 255.0 * self.display.gain_at(float(self.motion.times_s[frame])) / self.display.dynamic_range_db
         z, x = np.random.default_rng((self.seed, 31, frame)).integers(0, (self.grid.rows, self.grid.columns))
-        level = level + self._films[2][z : z + self.grid.rows, x : x + self.grid.columns]
+        level = level + self._noise[z : z + self.grid.rows, x : x + self.grid.columns]
         level += np.float32(gain + 0.5)
         np.clip(level, 0.0, 255.0, out=level)
         levels: NDArray[np.uint8] = level.astype(np.uint8)

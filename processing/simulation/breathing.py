@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from processing.cine import Spacing
 from processing.simulation.speckle import PointSpread
 
 
@@ -28,6 +29,34 @@ class Breathing:
         """(frame, 2) displacement (z, x) of the tissue, positive downwards and to the right."""
         phase = 0.5 * (1 - np.cos(2 * math.pi * np.asarray(time_s) / self.period_s))
         return np.stack([self.depth_mm * phase, self.lateral_mm * phase], axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """Where the tissue is in each frame: displacement_mm float64 (frame, 2), out_of_plane bool (frame,)."""
+
+    times_s: NDArray[np.float64]
+    displacement_mm: NDArray[np.float64]
+    out_of_plane: NDArray[np.bool_]
+    spacing_mm: Spacing
+
+    @property
+    def margin_px(self) -> int:
+        """How far beyond the panel tissue must be drawn."""
+        reach_mm = float(np.abs(self.displacement_mm).max(initial=0.0))
+        return math.ceil(reach_mm / min(self.spacing_mm)) + 1
+
+    def shift_px(self, frame: int) -> tuple[float, float]:
+        z_mm, x_mm = self.displacement_mm[frame]
+        return float(z_mm) / self.spacing_mm.z_mm, float(x_mm) / self.spacing_mm.x_mm
+
+
+def motion_of(breathing: Breathing | None, times_s: NDArray[np.float64], spacing_mm: Spacing) -> Motion:
+    """The motion that a breathing patient gives to frames taken at these times; None holds the breath."""
+    if breathing is None:
+        return Motion(times_s, np.zeros((times_s.size, 2)), np.zeros(times_s.size, dtype=np.bool_), spacing_mm)
+    out_of_plane = np.isin(np.arange(times_s.size), breathing.out_of_plane)
+    return Motion(times_s, breathing.displacement_mm(times_s), out_of_plane, spacing_mm)
 
 
 def displaced(

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.simulation.anatomy import Anatomy, Grid, lesion_weight, vascular_volume
-from processing.simulation.breathing import displaced, interpolation_power
+from processing.simulation.breathing import Motion, displaced, interpolation_power
 from processing.simulation.kinetics import FloatArray, Kinetics
 from processing.simulation.speckle import ComplexArray, ElectronicNoise, PointSpread, Speckle, speckle_field
+
+Tissue = Literal["lesion", "parenchyma"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,10 @@ class ContrastField:
     lesion: Kinetics
     parenchyma: Kinetics
     seed: int
-    frame_times_s: NDArray[np.float64]
-    shift_px: NDArray[np.float64]
-    out_of_plane: NDArray[np.bool_]
-    _parts: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
-    _films: dict[int, tuple[Speckle, ComplexArray]] = field(default_factory=dict, repr=False)
-    _noise: list[ElectronicNoise] = field(default_factory=list, repr=False)
+    motion: Motion
+    _volume: dict[Tissue, NDArray[np.float32]] = field(init=False, repr=False)
+    _films: tuple[tuple[Speckle, ComplexArray], ...] = field(init=False, repr=False)
+    _noise: ElectronicNoise = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         spread = self.physics.point_spread(self.grid)
@@ -62,43 +62,45 @@ class ContrastField:
         volume = vascular_volume(self.anatomy, self.grid, self.seed)
         z_cm = (np.arange(self.grid.shape[0]) - self.grid.margin_px) * self.grid.spacing_mm.z_mm / 10
         loss = 10 ** (-np.maximum(z_cm, 0) * self.physics.attenuation_db_per_cm / 10)
-        self._parts["lesion"] = (loss[:, None] * volume * weight).astype(np.float32)
-        self._parts["parenchyma"] = (loss[:, None] * volume * (1 - weight)).astype(np.float32)
-        leak = np.sqrt(loss * 10 ** (self.physics.leakage_db / 10)).astype(np.float32)
+        within: dict[Tissue, NDArray[np.float32]] = {"lesion": weight, "parenchyma": 1 - weight}
+        parts = {tissue: (loss[:, None] * volume * share).astype(np.float32) for tissue, share in within.items()}
+        leak = np.sqrt(loss * 10 ** (self.physics.leakage_db / 10)).astype(np.float32)[:, None]
         # Another slice of the tissue (film 1) has the same statistics and another speckle.
-        for film in (0, 1):
-            seed = self.seed * 8 + 2 * film
-            moving = Speckle(self.grid.shape, spread, seed, self.physics.decorrelation_s)
-            static = leak[:, None] * speckle_field(self.grid.shape, spread, (seed + 1, 5))
-            self._films[film] = (moving, static)
-        panel = (self.grid.rows, self.grid.columns)
-        self._noise.append(ElectronicNoise(panel, spread, self.seed * 8 + 7))
+        films = tuple(
+            (
+                Speckle(self.grid.shape, spread, self.seed * 8 + 2 * film, self.physics.decorrelation_s),
+                leak * speckle_field(self.grid.shape, spread, (self.seed * 8 + 2 * film + 1, 5)),
+            )
+            for film in (0, 1)
+        )
+        noise = ElectronicNoise((self.grid.rows, self.grid.columns), spread, self.seed * 8 + 7)
+        for name, value in (("_volume", parts), ("_films", films), ("_noise", noise)):
+            object.__setattr__(self, name, value)
 
     def power(self, frame: int) -> NDArray[np.float32]:
         """Linear power of one frame, float32 (z, x)."""
-        time_s = float(self.frame_times_s[frame])
-        inflow = [float(k.power_au(np.array([time_s]))[0]) for k in (self.lesion, self.parenchyma)]
-        amplitude = np.sqrt(
-            self._parts["lesion"] * np.float32(inflow[0]) + self._parts["parenchyma"] * np.float32(inflow[1])
-        )
-        moving, static = self._films[int(self.out_of_plane[frame])]
+        time_s = float(self.motion.times_s[frame])
+        now = np.array([time_s])
+        mean = self._volume["lesion"] * np.float32(self.lesion.power_au(now)[0])
+        mean += self._volume["parenchyma"] * np.float32(self.parenchyma.power_au(now)[0])
+        moving, static = self._films[int(self.motion.out_of_plane[frame])]
         echo = moving.at(time_s)
-        echo *= amplitude
+        echo *= np.sqrt(mean)
         echo += static
-        shift = (float(self.shift_px[frame, 0]), float(self.shift_px[frame, 1]))
+        shift = self.motion.shift_px(frame)
         shape = (self.grid.rows, self.grid.columns)
         echo = displaced(echo, shape, self.grid.margin_px, shift)
         left = interpolation_power(self.physics.point_spread(self.grid), shift)
         noise_amplitude = math.sqrt(10 ** (self.physics.noise_db / 10) * left)
-        echo = echo + self._noise[0].at(frame) * np.float32(noise_amplitude)
+        echo = echo + self._noise.at(frame) * np.float32(noise_amplitude)
         power: NDArray[np.float32] = echo.real**2
         power += echo.imag**2
         power /= np.float32(left)
         return power
 
-    def volume(self, tissue: Literal["lesion", "parenchyma"], mask: NDArray[np.bool_]) -> float:
+    def volume(self, tissue: Tissue, mask: NDArray[np.bool_]) -> float:
         """Mean factor between the tissue's kinetics and the power of these pixels, tissue at rest."""
-        return float(self.grid.panel(self._parts[tissue])[mask].mean(dtype=np.float64))
+        return float(self.grid.panel(self._volume[tissue])[mask].mean(dtype=np.float64))
 
     def expected(self, mask: NDArray[np.bool_], time_s: FloatArray) -> tuple[FloatArray, float]:
         """Enhancement over time and baseline: the mean power that these pixels are made to have, tissue at rest."""

@@ -133,16 +133,12 @@ class FlowPhantom:
     frame_times_s: Floats
     seed: int
     shift_px: Floats | None = None
-    _truth: list[FlowTruth] = field(default_factory=list, repr=False)
+    truth: FlowTruth = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.tree:
             raise InvalidValueError("a flow phantom needs at least one vessel")
-        self._truth.append(self._let_bubbles_run())
-
-    @property
-    def truth(self) -> FlowTruth:
-        return self._truth[0]
+        object.__setattr__(self, "truth", self._let_bubbles_run())
 
     def _let_bubbles_run(self) -> FlowTruth:
         rng = np.random.default_rng((self.seed, 41))

@@ -9,11 +9,11 @@ import numpy as np
 from processing.cine import Box
 from processing.simulation.anatomy import Anatomy, Grid
 from processing.simulation.bmode_field import BmodePanel
-from processing.simulation.breathing import Breathing
+from processing.simulation.breathing import Breathing, motion_of
 from processing.simulation.display import Display, tint_table
 from processing.simulation.flow_phantom import SMALL_TREE, Branch, BubbleFlow, FlowPhantom
 from processing.simulation.scene import Painter, Scene, Timing, TintedPanel, describe
-from processing.simulation.scenes import BMODE_DISPLAY, motion_of
+from processing.simulation.scenes import BMODE_DISPLAY
 from processing.simulation.screen import Screen
 from processing.simulation.truth import SceneTruth
 
@@ -34,24 +34,24 @@ def flow_scene(parameters: FlowParameters | None = None, seed: int = 1) -> Scene
     """Bubbles in a vessel tree; `truth.flow` holds every position. Dilute enough to tell bubbles apart."""
     p = parameters or FlowParameters()
     screen, times_s = p.screen, p.timing.after_injection_s()
-    shift_mm, out_of_plane, margin = motion_of(p.breathing, times_s, screen)
-    shift_px = shift_mm / np.array(screen.spacing_mm)
+    motion = motion_of(p.breathing, times_s, screen.spacing_mm)
+    shift_px = motion.displacement_mm / np.array(screen.spacing_mm)
     shape = (screen.first.rows, screen.first.columns)
     phantom = FlowPhantom(p.tree, p.flow, shape, screen.spacing_mm, times_s, seed, shift_px)
     scanned = screen.scanned()
     panel = TintedPanel(phantom, p.display, tint_table(screen.tint), scanned, times_s)
     painters: list[tuple[Box, Painter]] = [(screen.first, panel)]
     if screen.twin is not None:
-        grid = Grid(*shape, margin, screen.spacing_mm)
-        twin = BmodePanel(grid, Anatomy(), BMODE_DISPLAY, seed, scanned, times_s, shift_px, out_of_plane)
+        grid = Grid(*shape, motion.margin_px, screen.spacing_mm)
+        twin = BmodePanel(grid, Anatomy(), BMODE_DISPLAY, seed, scanned, motion)
         painters.append((screen.twin, twin))
     truth = SceneTruth(
         contrast=screen.first,
         bmode=screen.twin,
         spacing_mm=screen.spacing_mm,
         valid=scanned,
-        displacement_mm=shift_mm,
-        out_of_plane=out_of_plane,
+        displacement_mm=motion.displacement_mm,
+        out_of_plane=motion.out_of_plane,
         flow=phantom.truth,
     )
     return Scene(

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from processing.cine import Box
 from processing.simulation.anatomy import Anatomy, Grid, Vessel, lesion_weight
 from processing.simulation.bmode_field import BmodePanel
-from processing.simulation.breathing import Breathing
+from processing.simulation.breathing import Breathing, motion_of
 from processing.simulation.display import Display, tint_table
 from processing.simulation.scene import Painter, Scene, Timing, describe
-from processing.simulation.scenes import BMODE_DISPLAY, motion_of
+from processing.simulation.scenes import BMODE_DISPLAY
 from processing.simulation.screen import ImageArray, Screen
 from processing.simulation.speckle import PointSpread, Speckle
 from processing.simulation.truth import SceneTruth
@@ -49,19 +49,17 @@ MICROFLOW = replace(DOPPLER, screen=Screen(240, 320, tint="hot", mechanical_inde
 
 def _tissue(parameters: TissueParameters, seed: int) -> tuple[Grid, BmodePanel, SceneTruth]:
     p, screen = parameters, parameters.screen
-    times_s = p.timing.after_injection_s()
-    shift_mm, out_of_plane, margin = motion_of(p.breathing, times_s, screen)
-    grid = Grid(screen.first.rows, screen.first.columns, margin, screen.spacing_mm)
+    motion = motion_of(p.breathing, p.timing.after_injection_s(), screen.spacing_mm)
+    grid = Grid(screen.first.rows, screen.first.columns, motion.margin_px, screen.spacing_mm)
     scanned = screen.scanned()
-    shift_px = shift_mm / np.array(screen.spacing_mm)
-    panel = BmodePanel(grid, p.anatomy, p.display, seed, scanned, times_s, shift_px, out_of_plane)
+    panel = BmodePanel(grid, p.anatomy, p.display, seed, scanned, motion)
     truth = SceneTruth(
         contrast=None,
         bmode=screen.twin or screen.first,
         spacing_mm=screen.spacing_mm,
         valid=scanned,
-        displacement_mm=shift_mm,
-        out_of_plane=out_of_plane,
+        displacement_mm=motion.displacement_mm,
+        out_of_plane=motion.out_of_plane,
     )
     return grid, panel, truth
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from processing.cine import Box
 from processing.simulation.anatomy import Anatomy, Grid, lesion_weight
 from processing.simulation.bmode_field import BmodePanel
-from processing.simulation.breathing import Breathing
+from processing.simulation.breathing import Breathing, motion_of
 from processing.simulation.contrast_field import ContrastField, ContrastPhysics
 from processing.simulation.display import Display, tint_table
 from processing.simulation.kinetics import Bolus, Kinetics, LogNormal, Replenishment, WithRecirculation
@@ -67,31 +66,18 @@ SMALL_REPLENISHMENT = replace(
 """Steady infusion with a flash after 3 s, 320x240."""
 
 
-def motion_of(
-    breathing: Breathing | None, times_s: NDArray[np.float64], screen: Screen
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], int]:
-    """Displacement in mm (frame, 2), out-of-plane frames (frame,), and the margin in pixels that it needs."""
-    shift_mm = np.zeros((times_s.size, 2)) if breathing is None else breathing.displacement_mm(times_s)
-    out_of_plane = np.zeros(times_s.size, dtype=np.bool_)
-    if breathing is not None:
-        out_of_plane[[f for f in breathing.out_of_plane if f < times_s.size]] = True
-    reach = float(np.abs(shift_mm).max()) / screen.spacing_mm.z_mm
-    return shift_mm, out_of_plane, math.ceil(reach) + 1
-
-
 def contrast_scene(parameters: ContrastParameters, seed: int, name: str) -> Scene:
     """A scene with a contrast panel and, unless the layout is single, its B-mode twin."""
     p, screen = parameters, parameters.screen
     times_s = p.timing.after_injection_s()
-    shift_mm, out_of_plane, margin = motion_of(p.breathing, times_s, screen)
-    grid = Grid(screen.first.rows, screen.first.columns, margin, screen.spacing_mm)
-    shift_px = shift_mm / np.array(screen.spacing_mm)
-    contrast = ContrastField(grid, p.anatomy, p.physics, p.lesion, p.parenchyma, seed, times_s, shift_px, out_of_plane)
+    motion = motion_of(p.breathing, times_s, screen.spacing_mm)
+    grid = Grid(screen.first.rows, screen.first.columns, motion.margin_px, screen.spacing_mm)
+    contrast = ContrastField(grid, p.anatomy, p.physics, p.lesion, p.parenchyma, seed, motion)
     scanned = screen.scanned()
     panel = TintedPanel(contrast, p.display, tint_table(screen.tint), scanned, times_s)
     painters: list[tuple[Box, Painter]] = [(screen.first, panel)]
     if screen.twin is not None:
-        twin = BmodePanel(grid, p.anatomy, BMODE_DISPLAY, seed, scanned, times_s, shift_px, out_of_plane)
+        twin = BmodePanel(grid, p.anatomy, BMODE_DISPLAY, seed, scanned, motion)
         painters.append((screen.twin, twin))
     return Scene(
         name=name,
@@ -102,18 +88,12 @@ def contrast_scene(parameters: ContrastParameters, seed: int, name: str) -> Scen
         times_after_injection_s=times_s,
         painters=tuple(painters),
         background=screen.background(),
-        truth=_contrast_truth(p, contrast, scanned, shift_mm, out_of_plane),
+        truth=_contrast_truth(p, contrast, scanned),
         contrast=contrast,
     )
 
 
-def _contrast_truth(
-    p: ContrastParameters,
-    contrast: ContrastField,
-    scanned: NDArray[np.bool_],
-    shift_mm: NDArray[np.float64],
-    out_of_plane: NDArray[np.bool_],
-) -> SceneTruth:
+def _contrast_truth(p: ContrastParameters, contrast: ContrastField, scanned: NDArray[np.bool_]) -> SceneTruth:
     grid = contrast.grid
     weight = grid.panel(lesion_weight(p.anatomy, grid))
     z, x = grid.fractions()
@@ -129,8 +109,8 @@ def _contrast_truth(
         bmode=p.screen.twin,
         spacing_mm=p.screen.spacing_mm,
         valid=scanned,
-        displacement_mm=shift_mm,
-        out_of_plane=out_of_plane,
+        displacement_mm=contrast.motion.displacement_mm,
+        out_of_plane=contrast.motion.out_of_plane,
         lesion_mask=lesion,
         reference_mask=reference,
         panel=_curve_truth("panel", p, contrast, scanned),
@@ -140,7 +120,7 @@ def _contrast_truth(
 
 
 def _curve_truth(label: str, p: ContrastParameters, contrast: ContrastField, mask: NDArray[np.bool_]) -> CurveTruth:
-    times_s = contrast.frame_times_s
+    times_s = contrast.motion.times_s
     enhancement, baseline = contrast.expected(mask, times_s)
     fine_s = np.arange(times_s[0], times_s[-1], 1e-3)
     fine, _ = contrast.expected(mask, fine_s)

@@ -86,12 +86,13 @@ class ElectronicNoise:
     shape: tuple[int, int]
     spread: PointSpread
     seed: int
-    _tile: list[ComplexArray] = field(default_factory=list, repr=False)
+    _tile: ComplexArray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # The field is periodic: four copies hold every cyclic shift of it.
+        object.__setattr__(self, "_tile", np.tile(speckle_field(self.shape, self.spread, (self.seed, 0)), (2, 2)))
 
     def at(self, frame: int) -> ComplexArray:
-        """Expected power 1. One periodic tile is read from a random corner: cheap, and independent enough."""
-        if not self._tile:
-            tile = speckle_field(self.shape, self.spread, (self.seed, 0))
-            self._tile.append(np.tile(tile, (2, 2)))
+        """Expected power 1: the tile read from a random corner, which is cheap, and independent enough."""
         z, x = np.random.default_rng((self.seed, 1, frame)).integers(0, self.shape)
-        return self._tile[0][z : z + self.shape[0], x : x + self.shape[1]]
+        return self._tile[z : z + self.shape[0], x : x + self.shape[1]]

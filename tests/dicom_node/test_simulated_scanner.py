@@ -34,7 +34,7 @@ from dicom_node.simulated_scanner import (
 from processing.simulation.display import Display, tint_table
 from processing.simulation.other_scenes import GAIN_STEP, bmode_scene, doppler_scene
 from processing.simulation.scene import Scene
-from processing.simulation.scenes import SMALL_BOLUS, TINY_BOLUS, bolus_scene
+from processing.simulation.scenes import DEMO_BOLUS, SMALL_BOLUS, TINY_BOLUS, ContrastParameters, bolus_scene
 from tests.peers import find_peer
 
 IDENTITY = CineIdentity(datetime(2026, 3, 14, 9, 26, 53, 589000))  # noqa: DTZ001 - scanners write local time
@@ -192,9 +192,10 @@ def panel_power(path: Path, scene: Scene) -> np.ndarray:
     return np.array(curve)
 
 
-def test_peak_and_time_to_peak_survive_the_display_and_jpeg(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [SMALL_BOLUS, pytest.param(DEMO_BOLUS, marks=pytest.mark.full)], ids=["small", "demo"])
+def test_peak_and_time_to_peak_survive_the_display_and_jpeg(tmp_path: Path, size: ContrastParameters) -> None:
     assert PROFILE["dynamic_range_db"] == Display().dynamic_range_db
-    scene = bolus_scene(SMALL_BOLUS, seed=1)
+    scene = bolus_scene(size, seed=1)
     truth = scene.truth.panel
     assert truth is not None
     curve = panel_power(write_cine(scene, tmp_path, IDENTITY), scene)
