@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
-from pydicom.pixels.encoders.base import RLELosslessEncoder
+from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
+    JPEGLSLossless,
     RLELossless,
     UltrasoundImageStorage,
     UltrasoundMultiFrameImageStorage,
@@ -37,7 +38,7 @@ from pynetdicom import AE
 from processing.cine import TissueRegion
 from processing.simulation.scene import Scene
 
-Encoding = Literal["jpeg", "rle", "explicit", "implicit"]
+Encoding = Literal["jpeg", "rle", "jpeg-ls", "explicit", "implicit"]
 
 MANUFACTURER = "CEUS Node Simulation"
 MODEL = "Phantom One"
@@ -58,6 +59,7 @@ JPEG_QUALITY = 95
 _TRANSFER_SYNTAX: dict[Encoding, UID] = {
     "jpeg": JPEGBaseline8Bit,
     "rle": RLELossless,
+    "jpeg-ls": JPEGLSLossless,
     "explicit": ExplicitVRLittleEndian,
     "implicit": ImplicitVRLittleEndian,
 }
@@ -299,9 +301,9 @@ def _encoded(frame: NDArray[np.uint8], ds: Dataset, encoding: Encoding) -> bytes
         # 4:2:2 is what YBR_FULL_422 announces; Pillow calls it subsampling 1.
         Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=1)
         return buffer.getvalue()
-    if encoding == "rle":
+    if encoding in ("rle", "jpeg-ls"):
         return bytes(
-            RLELosslessEncoder.encode(
+            get_encoder(_TRANSFER_SYNTAX[encoding]).encode(
                 frame,
                 rows=ds.Rows,
                 columns=ds.Columns,

@@ -49,7 +49,7 @@ def verified(path: Path) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("Error")]
 
 
-@pytest.mark.parametrize("encoding", ["rle", "explicit", "implicit"])
+@pytest.mark.parametrize("encoding", ["rle", "jpeg-ls", "explicit", "implicit"])
 def test_a_lossless_cine_is_read_back_with_the_very_pixels(tmp_path: Path, encoding: Encoding) -> None:
     scene = bolus_scene(SHORT)
     path = write_cine(scene, tmp_path, IDENTITY, encoding)
@@ -71,7 +71,7 @@ def test_a_jpeg_cine_keeps_the_luma_of_its_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("encoding", ["jpeg", "rle", "explicit", "implicit"])
+@pytest.mark.parametrize("encoding", ["jpeg", "rle", "jpeg-ls", "explicit", "implicit"])
 @pytest.mark.parametrize("kind", ["bolus", "vector", "grey", "doppler"])
 def test_dciodvfy_finds_no_error(tmp_path: Path, encoding: Encoding, kind: str) -> None:
     short = replace(GAIN_STEP.timing, duration_s=0.7)
