@@ -33,6 +33,9 @@ from dicom_node.transport.pdu_stream import PduStream, ProtocolError
 _BUFFER_BYTES = 1 << 18
 _LINGER_S = 1.0  # how long we wait for the peer to close after the last PDU, so that it can read it
 _MOST_OTHER_BYTES = 1 << 20  # of commands and of data sets that are no C-STORE: those this node serves are < 100 KB
+_A_ASSOCIATE_RQ = 0x01
+_TITLES = (10, 26)  # called and calling, 16 bytes each (PS3.8 table 9-11)
+UNNAMED = "UNNAMED"
 _COMMAND, _LAST = 1, 2  # bits of the message control header (PS3.8 E.2)
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _UNDECODABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, NotImplementedError, struct.error)
@@ -46,6 +49,19 @@ class Upload(Protocol):
 
     def close(self) -> None:
         """Let go; an upload that was not committed leaves nothing."""
+
+
+def _with_valid_titles(pdu: bytes) -> bytes:
+    """An A-ASSOCIATE-RQ with AE titles that pynetdicom takes; any other PDU as it is.
+
+    Scanners send blank titles, accents and control characters; the stock class drops them without an answer. Whether
+    such a peer is known is decided elsewhere.
+    """
+    if pdu[0] != _A_ASSOCIATE_RQ:
+        return pdu
+    titles = [pdu[start : start + 16].decode("latin-1").replace("\\", "?") for start in _TITLES]
+    valid = ["".join(c if " " <= c <= "~" else "?" for c in title.replace("\0", " ")) for title in titles]
+    return pdu[:10] + b"".join((title if title.strip() else UNNAMED).ljust(16).encode() for title in valid) + pdu[42:]
 
 
 class Bell:
@@ -211,7 +227,7 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc] # pynetdicom is unty
             if self._upload is not None:
                 self._upload.close()
             self._bell.close()
-            self.assoc.wake()
+            self.to_user_queue.put(None)  # whoever still waits for a primitive: none will come
 
     def _look(self, buffer: memoryview) -> bool:
         """One look at timers, at the user's primitives, at the network. Whether something happened."""
@@ -300,7 +316,7 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc] # pynetdicom is unty
 
     def _on_pdu(self, pdu: bytes) -> None:
         self._flush()
-        decoded, event = self._decode_pdu(bytearray(pdu))
+        decoded, event = self._decode_pdu(bytearray(_with_valid_titles(pdu)))
         self._recv_pdu.put(decoded)
         self._act(event)
         self._stream.stopped = self.state_machine.current_state == "Sta13" or self._kill_thread
