@@ -48,7 +48,7 @@ def fit_spot(
     sigma_x: float,
     half_z: int,
     half_x: int,
-    steps: int,
+    steps: int | np.int64,
     spot: NDArray[np.float64],
     gz: NDArray[np.float64],
     gx: NDArray[np.float64],

@@ -248,7 +248,8 @@ def localize_frames(
             frame[:] = frames[f]
             matched_filter(frame, taps_z, taps_x, scratch, filtered)
             found = local_maxima(filtered, columns, thresholds, peaks)
-            kept = fit_peaks(frame, sigmas, halves, peaks, found, spots[f], np.int64(0), g)
+            counts[f] = 0
+            kept = fit_peaks(frame, sigmas, halves, peaks, found, spots[f], counts[f], g)
             if sweeps > 0 and mark_overlaps(spots[f], kept, sigmas, halves):
                 kept = part_overlaps(
                     frame, residual, sigmas, halves, sweeps, score, peaks, spots[f], kept, g, thresholds, taps_z,
