@@ -14,8 +14,8 @@ from dicom_node.simulated_scanner import CineIdentity, Encoding, write_cine, wri
 from processing.simulation.scene import Scene, Timing
 from processing.simulation.scenes import TINY_BOLUS, ContrastParameters, bolus_scene
 
-SECOND_INJECTION_AFTER = timedelta(minutes=12)
-"""Bubbles of the first injection have gone after about 10 minutes."""
+BETWEEN_INJECTIONS = timedelta(minutes=12)
+"""Bubbles of an injection have gone after about 10 minutes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,8 @@ class Written:
 class IcuExam:
     """Three loops of two injections, five stills, another patient's loop, and a fourth loop that comes later.
 
-    `loops[0]` and `loops[1]` show the first injection, `loops[2]` the second; `fourth_loop` continues the second
-    injection. `send_order` interleaves both patients and leaves the fourth loop out.
+    `loops[0]` and `loops[1]` show the first injection, `loops[2]` the second; `fourth_loop` is a third injection in the
+    same series. `send_order` interleaves both patients and leaves the fourth loop out.
     """
 
     loops: tuple[Written, Written, Written]
@@ -40,7 +40,7 @@ class IcuExam:
     other_patient: Written
     fourth_loop: Written
     send_order: tuple[Path, ...]
-    injected_at: tuple[datetime, datetime]
+    injected_at: tuple[datetime, ...]
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,14 @@ def icu_exam(folder: Path, plan: ExamPlan) -> IcuExam:
         plan.started_at, plan.patient_id, "Simulated^Ward", "ward exam", study_started_at=plan.started_at
     )
     injections = tuple(
-        plan.started_at - timedelta(seconds=first.start_s) + after for after in (timedelta(0), SECOND_INJECTION_AFTER)
+        plan.started_at - timedelta(seconds=first.start_s) + number * BETWEEN_INJECTIONS for number in range(3)
     )
-    step_s = 1.0 / first.frame_rate_hz
     later = Timing(
         first.start_s + first.duration_s + plan.gap_s, plan.second_loop_s, first.frame_rate_hz, first.time_zero
     )
     loop = _loop_writer(folder, plan, patient)
     loops = (loop(0, first, injections[0]), loop(1, later, injections[0]), loop(2, first, injections[1]))
-    fourth = loop(3, replace(later, start_s=later.start_s + 4 * step_s + 60.0), injections[1])
+    fourth = loop(3, first, injections[2])
     stills = tuple(_still(folder, plan, patient, loops[number % 3], number) for number in range(5))
     stranger = CineIdentity(
         plan.started_at + timedelta(seconds=20), f"{plan.patient_id}-OTHER", "Simulated^Neighbour", "other exam"
@@ -82,13 +81,13 @@ def icu_exam(folder: Path, plan: ExamPlan) -> IcuExam:
     other_scene = bolus_scene(plan.parameters, plan.seed + 100)
     other = Written(write_cine(other_scene, folder, stranger, plan.encoding), stranger, other_scene)
     order = [loops[0], stills[0], stills[1], other, loops[1], stills[2], loops[2], stills[3], stills[4]]
-    return IcuExam(loops, stills, other, fourth, tuple(w.path for w in order), (injections[0], injections[1]))
+    return IcuExam(loops, stills, other, fourth, tuple(w.path for w in order), injections)
 
 
 def _loop_writer(folder: Path, plan: ExamPlan, patient: CineIdentity) -> Callable[[int, Timing, datetime], Written]:
     def write(number: int, timing: Timing, injected_at: datetime) -> Written:
         # Loops of one injection share the seed: the same tissue, and bubbles that go on moving from loop to loop.
-        seed = plan.seed if number < 2 else plan.seed + 1
+        seed = plan.seed + max(number - 1, 0)
         scene = bolus_scene(replace(plan.parameters, timing=timing), seed)
         at = injected_at + timedelta(seconds=timing.start_s)
         identity = replace(patient, acquired_at=at, instance_number=10 * number + 1)
