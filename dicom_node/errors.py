@@ -5,9 +5,12 @@ NodeError
 ├── UnreadableCineError  the file is no cine that can be read; `code` names the reason
 ├── UnreadableHeaderError  what arrived is no DICOM, or ends too early
 ├── SpoolError           the spool cannot be used: its folder is not writable
-└── NetworkError         a peer or a port
-    ├── PortInUseError      another program listens where the node should
-    └── UnreachableError    the peer cannot be reached, or does not want to talk to us; `text` says why
+├── NetworkError         a peer or a port
+│   ├── PortInUseError      another program listens where the node should
+│   └── UnreachableError    the peer cannot be reached, or does not want to talk to us; `text` says why
+├── ChildDiedError       a numeric child crashed or was killed in the middle of a job
+├── JobFailedError       a job cannot be finished; the sentence is shown wherever the job is
+└── UnknownJobError      there is no job of that name
 """
 
 from __future__ import annotations
@@ -47,3 +50,15 @@ class PortInUseError(NetworkError):
 
 class UnreachableError(NetworkError):
     """The peer cannot be reached, or does not want to talk to us."""
+
+
+class ChildDiedError(NodeError):
+    """A numeric child crashed or was killed (out of memory) in the middle of a job."""
+
+
+class JobFailedError(NodeError):
+    """A job cannot be finished; the sentence is shown wherever the job is."""
+
+
+class UnknownJobError(NodeError):
+    """There is no job of that name."""

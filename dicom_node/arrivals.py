@@ -1,0 +1,153 @@
+"""From the spool to jobs: what arrived becomes clips, clips become acquisitions, a ready acquisition becomes a job.
+
+One process a spool does this, under a lock. Everything it knows is on disk, so it can be killed at any point: an
+acquisition without a job file is assembled again, to the same name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from dicom_node.acquisition import ReceivedInstance
+from dicom_node.assembler import Acquisition, Clip, assemble
+from dicom_node.cine_reader import CineFile, open_cine
+from dicom_node.clips import Arrival, clip_of
+from dicom_node.config import Settings, result_digest
+from dicom_node.errors import UnreadableCineError
+from dicom_node.jobs import Job, JobBook, job_name
+from dicom_node.site_profiles import match_profile
+from dicom_node.spool import Spool
+
+log = structlog.get_logger()
+
+IDLE_S = 2.0
+"""Without the doorbell (a receiver on another machine) arrivals are noticed within this time."""
+WAITING_S = 0.25
+"""While an acquisition waits for quiet, its time is checked four times a second."""
+
+
+class Arrivals:
+    """Turns the spool's instances into jobs."""
+
+    def __init__(self, settings: Settings, spool: Spool, jobs: JobBook) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._jobs = jobs
+        self._headers: dict[str, CineFile | None] = {}
+        self._stills: set[str] = set()
+
+    def order_ready(self, now: datetime) -> tuple[list[Job], bool]:
+        """Make a job of every acquisition that is ready and has none; also say whether any still waits."""
+        instances = {i.sop_instance_uid: i for i in self._spool.instances() if i.starts_jobs}
+        clips = [clip for instance in instances.values() if (clip := self._clip(instance)) is not None]
+        jobs = self._jobs.all()
+        known = {uid: job.acquisition for job in jobs for uid in job.sop_instance_uids}
+        measured = {(job.acquisition, frozenset(job.sop_instance_uids)) for job in jobs}
+        revisions: dict[str, int] = {}
+        for job in jobs:
+            revisions[job.acquisition] = max(revisions.get(job.acquisition, 0), job.revision)
+        busy = {association.peer_ae_title for association in self._spool.open_associations()}
+        assembly = assemble(clips, self._settings.series, now=now, busy_peers=busy, known=known)
+        self._name_stills(assembly.stills)
+        ordered = []
+        for acquisition in assembly.ready:
+            if (acquisition.name, frozenset(acquisition.sop_instance_uids)) not in measured:
+                revision = revisions.get(acquisition.name, 0) + 1
+                ordered.append(self._order(acquisition, instances, revision, now))
+        return ordered, bool(assembly.waiting)
+
+    def _order(
+        self, acquisition: Acquisition, instances: Mapping[str, ReceivedInstance], revision: int, now: datetime
+    ) -> Job:
+        uids = acquisition.sop_instance_uids
+        header, scanner_profile = self._headers[uids[0]], instances[uids[0]].profile or ""
+        profile = match_profile(self._settings, header.facts, scanner_profile)[0].name if header else "default"
+        digest = result_digest(self._settings, profile)
+        job = Job(
+            name=job_name(acquisition.name, uids, digest),
+            acquisition=acquisition.name,
+            sop_instance_uids=uids,
+            files=tuple(str(instances[uid].path) for uid in uids),
+            accepted_at=now.isoformat(),
+            settings_digest=digest,
+            scanner_profile=scanner_profile,
+            profile=profile,
+            priority=acquisition.priority,
+            revision=revision,
+            reason="" if revision == 1 else "a further clip of the same injection arrived",
+        )
+        self._jobs.write(job)
+        for uid in uids:
+            self._spool.mark_consumed(uid, job.name)
+        log.info("acquisition ready", job=job.name, acquisition=job.acquisition, clips=len(uids), revision=revision)
+        return job
+
+    def _clip(self, instance: ReceivedInstance) -> Clip | None:
+        """What the assembler needs of an instance; None where the header cannot be read (the job would only say so)."""
+        uid = instance.sop_instance_uid
+        if uid not in self._headers:
+            self._headers[uid] = _header_of(instance)
+        header = self._headers[uid]
+        if header is None:
+            return _unreadable_clip(instance)
+        arrival = Arrival(uid, instance.patient_key, instance.peer_ae_title, instance.received_at, instance.priority)
+        return clip_of(header, self._settings, arrival, instance.profile or "")
+
+    def _name_stills(self, uids: tuple[str, ...]) -> None:
+        fresh = [uid for uid in uids if uid not in self._stills]
+        self._stills.update(fresh)
+        if fresh:
+            log.info("stills are not measured", count=len(fresh))
+
+
+def watch(arrivals: Arrivals, spool: Spool, order_unfinished: Callable[[], None], stop: threading.Event) -> None:
+    """Make jobs of acquisitions as they become ready, and have them ordered, until `stop` is set."""
+    while not stop.is_set():
+        waiting = arrivals.order_ready(datetime.now(UTC))[1]
+        order_unfinished()
+        spool.doorbell.wait(WAITING_S if waiting else IDLE_S)
+
+
+@contextmanager
+def only_assembler(lock_file: Path) -> Iterator[bool]:
+    """Hold the spool's assembler lock for the block; yields False when another process holds it."""
+    with lock_file.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _header_of(instance: ReceivedInstance) -> CineFile | None:
+    try:
+        return open_cine(instance.path)
+    except UnreadableCineError as error:
+        log.warning("header cannot be read", sop_instance_uid=instance.sop_instance_uid, reason=str(error))
+        return None
+
+
+def _unreadable_clip(instance: ReceivedInstance) -> Clip | None:
+    """A cine whose header cannot be read still becomes a job, which says so by name; a still does not."""
+    if instance.frames == 1:
+        return None
+    return Clip(
+        sop_instance_uid=instance.sop_instance_uid,
+        study_instance_uid=instance.study_instance_uid,
+        series_instance_uid=instance.series_instance_uid,
+        patient_key=instance.patient_key,
+        peer=instance.peer_ae_title,
+        received_at=instance.received_at,
+        frames=instance.frames,
+        duration_s=0.0,
+        view="unreadable",
+        priority=instance.priority,
+    )

@@ -1,0 +1,143 @@
+"""Result folders: what was measured for one revision of an acquisition, and what became of each delivery.
+
+    results/<acquisition>/<job>/          one revision, made in a temporary folder and renamed when complete
+        findings.json sr.dcm sc_*.dcm sc_*.png tic.csv job.json
+        delivery/<destination>.json       the ledger of one destination, rewritten atomically after every object
+
+The folder is the truth: a complete folder is never measured again, an object marked as sent is never sent again, and
+the engine's database can be lost without losing either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+DeliveryState = Literal["pending", "delivered", "failed"]
+
+
+@dataclass(frozen=True)
+class ObjectDelivery:
+    """One object at one destination. `status` is the last DIMSE status or the network's sentence."""
+
+    file: str
+    sop_instance_uid: str
+    sent: bool = False
+    attempts: int = 0
+    status: str = ""
+
+
+@dataclass(frozen=True)
+class DeliveryLedger:
+    """What one destination has of one result."""
+
+    destination: str
+    objects: tuple[ObjectDelivery, ...] = ()
+    finished_at: str | None = None
+    failure: str | None = None
+
+    @property
+    def state(self) -> DeliveryState:
+        if self.failure is not None:
+            return "failed"
+        return "delivered" if self.finished_at is not None else "pending"
+
+    def reopened(self) -> DeliveryLedger:
+        """The ledger without its failure, so that what is missing is sent again."""
+        return replace(self, failure=None)
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """The folder of one revision; `exists` only when it is complete."""
+
+    root: Path
+    acquisition: str
+    job: str
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.acquisition / self.job
+
+    @property
+    def complete(self) -> bool:
+        return (self.path / "findings.json").is_file()
+
+    @contextmanager
+    def being_made(self) -> Iterator[Path]:
+        """A temporary folder that takes the final name, durably, when the block ends without an error."""
+        draft = self.root / self.acquisition / f".{self.job}.draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        yield draft
+        for file in draft.rglob("*"):
+            if file.is_file():
+                _fsync(file)
+        _fsync(draft)
+        draft.replace(self.path)
+        _fsync(self.path.parent)
+
+    def findings(self) -> dict[str, Any]:
+        """The findings as read from disk."""
+        loaded: dict[str, Any] = json.loads((self.path / "findings.json").read_text(encoding="utf-8"))
+        return loaded
+
+    def objects(self, kinds: tuple[str, ...]) -> list[Path]:
+        """The DICOM files of the wanted kinds ("sr", "sc", "seg", "pm", "pr"), in a fixed order, SR first."""
+        return [file for kind in kinds for file in sorted(self.path.glob(f"{kind}*.dcm"))]
+
+    def ledger(self, destination: str) -> DeliveryLedger:
+        """What the destination has; an empty ledger before the first attempt."""
+        file = self._ledger_file(destination)
+        if not file.is_file():
+            return DeliveryLedger(destination)
+        loaded = json.loads(file.read_text(encoding="utf-8"))
+        objects = tuple(ObjectDelivery(**item) for item in loaded.pop("objects"))
+        return DeliveryLedger(objects=objects, **loaded)
+
+    def ledgers(self) -> list[DeliveryLedger]:
+        """The ledgers of all destinations that were ever tried."""
+        return [self.ledger(file.stem) for file in sorted((self.path / "delivery").glob("*.json"))]
+
+    def write_ledger(self, ledger: DeliveryLedger) -> None:
+        """Replace one destination's ledger atomically and durably."""
+        file = self._ledger_file(ledger.destination)
+        file.parent.mkdir(exist_ok=True)
+        write_json(file, asdict(ledger))
+
+    def _ledger_file(self, destination: str) -> Path:
+        return self.path / "delivery" / f"{destination}.json"
+
+
+def all_results(root: Path) -> list[ResultFolder]:
+    """Every complete result below `root`, in no particular order."""
+    return [
+        ResultFolder(root, file.parent.parent.name, file.parent.name)
+        for file in root.glob("*/*/findings.json")
+        if not file.parent.name.startswith(".")
+    ]
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file so that after a crash it holds either the old or the new content, whole."""
+    draft = file.with_name(f".{file.name}.draft")
+    with draft.open("w", encoding="utf-8") as stream:
+        json.dump(content, stream, ensure_ascii=False, indent=1, allow_nan=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)
+    _fsync(file.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
