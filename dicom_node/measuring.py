@@ -1,0 +1,107 @@
+"""One job, measured: runs in a numeric child (or in `ceus-node process`) and leaves a complete result folder.
+
+Everything in the folder is rendered once, with the job's acceptance time as "now": a retry after a crash repeats it
+bit for bit, and every delivery sends the same files.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from dicom_node.analysis import Allocate, Analysis, AnalysisRequest, Progress, analyse
+from dicom_node.cine_reader import open_cine
+from dicom_node.config import Settings
+from dicom_node.data_folder import DataFolder
+from dicom_node.errors import UnreadableCineError
+from dicom_node.jobs import Job
+from dicom_node.results import ResultFolder
+from dicom_node.writing import write_results
+
+MAP_ABOVE_BYTES = 2**30
+"""A linear panel above 1 GB lives in a file that the kernel may write back, not in memory that it cannot."""
+BASE_MB = 450
+"""Interpreter, numeric stack, matplotlib and the rendered objects of one job (measured by benchmarks/)."""
+
+
+@dataclass(frozen=True)
+class MeasuringOrder:
+    """What a numeric child is told: pickled, so plain values only."""
+
+    settings: Settings
+    folder: DataFolder
+    job: Job
+
+
+def measure_job(order: MeasuringOrder) -> None:
+    """Measure a job of the node into its result folder. Raises NodeError where the job cannot be finished."""
+    job = order.job
+    result = ResultFolder(order.folder.results, job.acquisition, job.name)
+    with _allocation(order.folder.scratch) as allocate, result.being_made() as draft:
+        measured = analyse(
+            AnalysisRequest(
+                acquisition=job.acquisition,
+                files=tuple(Path(file) for file in job.files),
+                settings=order.settings,
+                now=datetime.fromisoformat(job.accepted_at),
+                allocate=allocate,
+                profile=job.scanner_profile,
+            )
+        )
+        write_results(measured, job, order.settings, draft)
+
+
+def measure_files(order: MeasuringOrder, out: Path, progress: Progress) -> Analysis:
+    """Measure files outside of the node, into `out`."""
+    job = order.job
+    out.mkdir(parents=True, exist_ok=True)
+    with _allocation(out) as allocate:
+        request = AnalysisRequest(
+            acquisition=job.acquisition,
+            files=tuple(Path(file) for file in job.files),
+            settings=order.settings,
+            now=datetime.fromisoformat(job.accepted_at),
+            allocate=allocate,
+            profile=job.scanner_profile,
+            progress=progress,
+        )
+        measured = analyse(request)
+        write_results(measured, job, order.settings, out)
+    return measured
+
+
+def stated_memory_mb(files: list[Path]) -> int:
+    """What a job may need: its linear panel if the whole image were the panel, its B-mode twin, and the base.
+
+    Stated before a pixel is decoded, from the header; a cine that cannot be opened costs the base only.
+    """
+    try:
+        description = open_cine(files).description
+    except UnreadableCineError:
+        return BASE_MB
+    pixels = description.frames * description.rows * description.columns
+    return BASE_MB + math.ceil(pixels * (np.dtype(np.float32).itemsize + 1) / 2**20)
+
+
+@contextmanager
+def _allocation(scratch: Path) -> Iterator[Allocate]:
+    """Arrays in memory, or in a file below `scratch` above 1 GB; the files go when the block ends."""
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".panel-") as folder:
+
+        def allocate(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            if size <= MAP_ABOVE_BYTES:
+                return np.empty(shape, dtype)
+            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+                return np.memmap(file, dtype, "w+", shape=shape)
+
+        yield allocate

@@ -1,0 +1,95 @@
+"""What an analysis leaves on disk: findings.json, tic.csv, DICOM objects and their pictures (docs/operations.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+
+from dicom_node.analysis import Analysis
+from dicom_node.config import Settings
+from dicom_node.data_folder import DataFolder
+from dicom_node.jobs import Job
+from processing.cine import Box
+from reports.build import ReportOptions, build_results
+from reports.equipment import Equipment
+from reports.findings_json import to_json
+from reports.pictures import PanelView, PictureInputs
+from reports.result_object import ResultContext
+from reports.source_header import SourceHeader
+from reports.structured_report import SrClass
+from reports.tables import tic_csv
+
+SR_CLASSES: dict[str, SrClass] = {
+    "comprehensive_3d": "comprehensive 3d",
+    "comprehensive": "comprehensive",
+    "enhanced": "enhanced",
+}
+
+
+def write_results(analysis: Analysis, job: Job, settings: Settings, folder: Path) -> None:
+    """Write everything that this analysis gives into `folder`.
+
+    A cine without contrast leaves its findings only, unless `[report] non_contrast` asks for an honest report.
+    """
+    findings = analysis.findings
+    if findings.quality.contrast_found or settings.report.non_contrast:
+        results = build_results(findings, _pictures(analysis), _context(analysis, job, settings), _options(settings))
+        for name, dataset in results.objects:
+            dataset.save_as(folder / name, enforce_file_format=True)
+        for name, content in results.pictures:
+            (folder / name).write_bytes(content)
+    if analysis.tics:
+        (folder / "tic.csv").write_text(tic_csv(analysis.tics), encoding="utf-8")
+    # Last: a folder with findings is a complete one.
+    (folder / "findings.json").write_text(to_json(findings), encoding="utf-8")
+
+
+def _context(analysis: Analysis, job: Job, settings: Settings) -> ResultContext:
+    headers = tuple(pydicom.dcmread(path, stop_before_pixels=True) for path in analysis.source.paths)
+    return ResultContext(
+        source=SourceHeader(headers),
+        identity=analysis.identity,
+        equipment=Equipment(
+            software_version=analysis.findings.software.version,
+            serial_number=DataFolder(settings.node.data_dir).serial_number,
+        ),
+        now=analysis.findings.created,
+        reference_frame=reference_frame(analysis),
+        disclaimer=settings.report.disclaimer,
+        revision=job.revision if job.revision > 1 else 0,
+        revision_reason=job.reason,
+    )
+
+
+def _options(settings: Settings) -> ReportOptions:
+    return ReportOptions(sr_class=SR_CLASSES[settings.report.sr_class])
+
+
+def reference_frame(analysis: Analysis) -> int:
+    """The frame that contours and pictures lie on: the brightest moment of the first curve, else the middle."""
+    if not analysis.curves:
+        return analysis.source.description.frames // 2
+    return int(np.argmax(analysis.curves[0].power_au))
+
+
+def _pictures(analysis: Analysis) -> PictureInputs:
+    frame = reference_frame(analysis)
+    times_s = analysis.source.description.frame_times_s
+    panels = analysis.findings.source.contrast_panel
+    pixels = analysis.source.sample([frame])[0]
+    whole = Box(0, 0, pixels.shape[1], pixels.shape[0])
+    return PictureInputs(
+        contrast=_view(pixels, whole if panels is None else panels.contrast),
+        bmode=None if panels is None or panels.bmode is None else _view(pixels, panels.bmode),
+        tics=analysis.tics,
+        curves=analysis.curves,
+        frame_time_s=float(times_s[frame]) if times_s.size else None,
+    )
+
+
+def _view(pixels: NDArray[np.uint8], box: Box) -> PanelView:
+    """A copy of the panel: the rest of the frame, where names may be burned in, goes with this function's end."""
+    return PanelView(pixels[box.slices].copy(), box)
