@@ -1,0 +1,68 @@
+"""Steering from outside: retry, cancel, send. Talks to the ledger and to the engine, never to a running process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dicom_node.config import Settings, result_digest
+from dicom_node.data_folder import DataFolder
+from dicom_node.engine import EngineClient
+from dicom_node.errors import ConfigurationError
+from dicom_node.jobs import JobBook
+from dicom_node.results import ResultFolder
+from dicom_node.sending import SendOutcome, send_files
+from dicom_node.site_profiles import job_profile
+from dicom_node.transport.requestor import RemoteNode
+
+
+def retry(settings: Settings, name: str) -> str:
+    """Order a job again. Raises UnknownJobError.
+
+    Changed settings make it a new revision of its acquisition under new UIDs; unchanged ones a new try of the same
+    job, of its measurement where that failed and of every delivery that failed.
+    """
+    folder = DataFolder(settings.node.data_dir)
+    book = JobBook(folder.jobs)
+    job = book.get(name)
+    profile = job_profile(settings, job)
+    digest = result_digest(settings, profile)
+    if digest != job.settings_digest:
+        new = book.revise(job, profile, digest, datetime.now(UTC))
+        return f"ordered revision {new.revision} of acquisition {new.acquisition} as job {new.name}"
+    again = book.retry(name)
+    result = ResultFolder(folder.results, job.acquisition, job.name)
+    for ledger in result.ledgers() if result.complete else ():
+        if ledger.state == "failed":
+            result.write_ledger(ledger.reopened())
+    return f"ordered try {again.attempt + 1} of job {name}"
+
+
+def cancel(settings: Settings, name: str) -> str:
+    """Stop a job at its next step; its ledger says that it was cancelled. Raises UnknownJobError."""
+    book = JobBook(DataFolder(settings.node.data_dir).jobs)
+    job = book.get(name)
+    book.fail(name, "cancelled by hand")
+    client = EngineClient(settings)
+    try:
+        for found in client.jobs(prefix=job.name):
+            client.cancel(found.workflow_id)
+    finally:
+        client.close()
+    return f"cancelled job {name}"
+
+
+def send_paths(settings: Settings, paths: Sequence[Path], destination: str) -> Iterator[tuple[Path, SendOutcome]]:
+    """Send files to a configured destination. Raises ConfigurationError for an unknown name or an empty list."""
+    target = next((d for d in settings.destination if d.name == destination), None)
+    if target is None:
+        names = ", ".join(d.name for d in settings.destination) or "none"
+        raise ConfigurationError(f"there is no destination {destination}; configured: {names}")
+    files = [
+        file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()
+    ]
+    if not files:
+        raise ConfigurationError("none of the paths names a file")
+    remote = RemoteNode(target.ae_title, target.host, target.port)
+    yield from send_files(remote, settings.node.ae_title, files)
