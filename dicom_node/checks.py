@@ -1,0 +1,67 @@
+"""`ceus-node check`: what would keep this node from working, a line each."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dicom_node.config import DestinationSettings, Settings
+from dicom_node.data_folder import DataFolder
+from dicom_node.errors import ConfigurationError, NetworkError
+from dicom_node.sending import echo, negotiate
+from dicom_node.transport.requestor import RemoteNode
+from reports.object_classes import classes_of
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One line of the check."""
+
+    passed: bool
+    text: str
+
+
+def run_checks(settings: Settings) -> Iterator[CheckResult]:
+    """Check disk, scanners and every destination, as the configuration has them."""
+    yield CheckResult(True, f"configuration: {settings.node.ae_title} on port {settings.node.port}")
+    yield _disk(settings)
+    if settings.security.require_known_peers and not settings.scanner:
+        yield CheckResult(False, "scanners: none is configured, so nothing would ever start a job")
+    else:
+        yield CheckResult(True, f"scanners: {', '.join(s.ae_title for s in settings.scanner) or 'any peer'}")
+    if not settings.destination:
+        yield CheckResult(False, "destinations: none is configured, so results would stay on this node")
+    for destination in settings.destination:
+        yield from _destination(settings, destination)
+
+
+def _disk(settings: Settings) -> CheckResult:
+    folder = settings.node.data_dir
+    try:
+        DataFolder(folder).prepare()
+    except ConfigurationError as error:
+        return CheckResult(False, f"disk: {error}")
+    free_mb = shutil.disk_usage(folder).free // 2**20
+    enough = free_mb > settings.retention.min_free_mb
+    wanted = f", [retention] min_free_mb = {settings.retention.min_free_mb}"
+    return CheckResult(enough, f"disk: {folder} is writable, {free_mb} MB free{'' if enough else wanted}")
+
+
+def _destination(settings: Settings, destination: DestinationSettings) -> Iterator[CheckResult]:
+    remote = RemoteNode(destination.ae_title, destination.host, destination.port)
+    where = f"{destination.name} ({destination.ae_title} at {destination.host}:{destination.port})"
+    outcome = echo(remote, settings.node.ae_title)
+    yield CheckResult(outcome.delivered, f"C-ECHO {where}: {outcome.text}")
+    if not outcome.delivered:
+        return
+    for kind in destination.objects:
+        classes = classes_of(kind, settings.report.sr_class)
+        try:
+            taken = negotiate(remote, settings.node.ae_title, classes)
+        except NetworkError as error:
+            yield CheckResult(False, f"{where}: {error}")
+            return
+        for name, uid in classes.items():
+            word = "takes" if taken[uid] else "does NOT take"
+            yield CheckResult(taken[uid], f"{where} {word} {kind.upper()} ({name})")

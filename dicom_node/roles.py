@@ -1,0 +1,145 @@
+"""The roles that a node is made of; each is one process (docs/operations.md).
+
+receiver   associations to the spool, nothing else
+worker     assembles acquisitions and measures them in warm children; talks no DICOM
+sender     delivers results; computes nothing
+web        shows what there is; runs no jobs
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from dicom_node import engine
+from dicom_node.acquisition import Peer, PeerRole
+from dicom_node.config import Settings
+from dicom_node.data_folder import DataFolder
+from dicom_node.spool import Spool
+
+log = structlog.get_logger()
+
+DELIVERIES_AT_ONCE = 4
+"""For each destination: enough to hide a slow PACS's latency, few enough for its association limit."""
+
+
+def run_receiver(settings: Settings, stop: threading.Event) -> None:
+    """Receive into the spool until `stop` is set. Raises PortInUseError."""
+    from dicom_node.inbox import SpoolLimits
+    from dicom_node.receiver import ReceiverSettings, serve_receiver
+
+    spool = Spool(DataFolder(settings.node.data_dir).spool)
+    receiver_settings = ReceiverSettings(
+        ae_title=settings.node.ae_title,
+        host=settings.node.host,
+        port=settings.node.port,
+        peers=peers(settings),
+        require_known_peers=settings.security.require_known_peers,
+        any_peer_is_scanner=not settings.security.require_known_peers,
+        share_port=settings.node.receivers > 1,
+        limits=SpoolLimits(reserve_bytes=settings.retention.min_free_mb * 2**20),
+    )
+    with serve_receiver(receiver_settings, spool):
+        stop.wait()
+
+
+def run_worker(settings: Settings, stop: threading.Event) -> None:
+    """Assemble and measure until `stop` is set."""
+    from dicom_node import workflow
+    from dicom_node.arrivals import Arrivals, only_assembler, watch
+    from dicom_node.jobs import JobBook
+    from dicom_node.numeric_children import MemoryBudget, NumericChildren, cores, machine_memory_mb
+
+    folder = DataFolder(settings.node.data_dir)
+    shutil.rmtree(folder.scratch, ignore_errors=True)
+    folder.prepare()
+    workers = settings.node.workers or max(1, cores() // 2)
+    children = NumericChildren(workers, max(1, cores() // workers))
+    memory = MemoryBudget(settings.node.memory_mb or machine_memory_mb() // 2)
+    here = workflow.Workplace(settings, folder, JobBook(folder.jobs), children, memory)
+    workflow.open_workplace(here)
+    queues = [engine.QueueSpec(engine.ANALYSIS_QUEUE, workers)]
+    known = [engine.QueueSpec(engine.delivery_queue(d.name), DELIVERIES_AT_ONCE) for d in settings.destination]
+    spool = Spool(folder.spool)
+    with _engine(settings, "analysis", queues, known), only_assembler(folder.assembler_lock) as mine:
+        orders = workflow.Orders(here)
+        log.info("working", children=workers, assembler=mine)
+        if mine:
+            watch(Arrivals(settings, spool, here.jobs), spool, orders.place_unfinished, stop)
+        stop.wait()
+        children.close()
+
+
+def run_sender(settings: Settings, stop: threading.Event) -> None:
+    """Deliver until `stop` is set."""
+    from dicom_node import workflow
+    from dicom_node.jobs import JobBook
+
+    folder = DataFolder(settings.node.data_dir)
+    folder.prepare()
+    workflow.open_workplace(workflow.Workplace(settings, folder, JobBook(folder.jobs)))
+    queues = [engine.QueueSpec(engine.delivery_queue(d.name), DELIVERIES_AT_ONCE) for d in settings.destination]
+    with _engine(settings, "delivery", queues, []):
+        log.info("sending", destinations=[d.name for d in settings.destination])
+        stop.wait()
+
+
+def run_web(settings: Settings, stop: threading.Event) -> None:
+    """Serve the operations page until `stop` is set."""
+    from dicom_node.web.server import serve
+
+    serve(settings, stop)
+
+
+ROLES: dict[str, Callable[[Settings, threading.Event], None]] = {
+    "receiver": run_receiver,
+    "worker": run_worker,
+    "sender": run_sender,
+    "web": run_web,
+}
+
+
+def run_role(settings: Settings, role: str) -> None:
+    """Run one role in this process until SIGTERM, SIGINT or the end of its supervisor."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    DataFolder(settings.node.data_dir).prepare()
+    ROLES[role](settings, stop)
+    log.info("stopped")
+    # The engine's and the web server's daemon threads may still wait on sockets; everything durable is on disk.
+    os._exit(0)
+
+
+def peers(settings: Settings) -> tuple[Peer, ...]:
+    """The configured peers as the receiver knows them: scanners first, then destinations (they may send contours)."""
+    scanners = [
+        Peer(
+            scanner.ae_title,
+            scanner.host or "*",
+            PeerRole.SCANNER,
+            scanner.profile or None,
+            scanner.priority,
+            scanner.unwanted == "accept_and_drop",
+        )
+        for scanner in settings.scanner
+    ]
+    destinations = [Peer(d.ae_title, "*", PeerRole.DESTINATION) for d in settings.destination]
+    return (*scanners, *destinations)
+
+
+@contextmanager
+def _engine(
+    settings: Settings, role: engine.Role, listen: list[engine.QueueSpec], known: list[engine.QueueSpec]
+) -> Iterator[None]:
+    engine.launch(settings, role, listen, known)
+    try:
+        yield
+    finally:
+        engine.stop()
