@@ -1,0 +1,206 @@
+"""findings.json as tables for the job's page: what was measured, with units and intervals, and what limits it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.parameters import DIFFERENCE_SYMBOLS, PERFUSION_PARAMETERS
+
+Json = Mapping[str, Any]
+
+_SECTION_TITLES = {
+    "replenishment": "Replenishment after flash",
+    "super_resolution": "Super-resolution",
+    "response": "Response",
+    "comparison": "Comparison with the baseline",
+}
+_SEVERITIES = ("refused", "degraded", "note")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with its unit (UCUM) and 95 % interval."""
+
+    value: float | None
+    unit: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One named line of a table: a figure a column, None where the column has none."""
+
+    symbol: str
+    meaning: str
+    figures: tuple[Figure | None, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of figures."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the analysis: what it says of itself, and its figures."""
+
+    title: str
+    reason: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class LimitationLine:
+    """A limitation; `severity` refused, degraded or note."""
+
+    severity: str
+    text: str
+    affects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FindingsView:
+    """Everything the page shows of findings.json."""
+
+    facts: tuple[tuple[str, str], ...]
+    perfusion: Table | None
+    sections: tuple[Section, ...]
+    limitations: tuple[LimitationLine, ...]
+
+
+def findings_view(findings: Json) -> FindingsView:
+    """The view of one findings.json; a part that is absent leaves its place empty."""
+    return FindingsView(
+        facts=tuple(_facts(findings)),
+        perfusion=_perfusion(findings.get("perfusion") or {}),
+        sections=tuple(_sections(findings)),
+        limitations=_limitations(findings.get("quality") or {}),
+    )
+
+
+def _facts(findings: Json) -> Iterator[tuple[str, str]]:
+    source, quality = findings.get("source") or {}, findings.get("quality") or {}
+    found = "yes" if quality.get("contrast_found") else "no"
+    reason = quality.get("contrast_reason")
+    yield "Contrast enhancement", f"{found}: {reason}" if reason else found
+    frames, rate_hz, duration_s = source.get("frames"), source.get("frame_rate_hz"), source.get("duration_s")
+    yield (
+        "Cine",
+        ", ".join(
+            part
+            for part in (
+                f"{frames} frames" if frames else "",
+                f"{rate_hz:.3g} Hz" if rate_hz else "",
+                f"{duration_s:.1f} s" if duration_s else "",
+            )
+            if part
+        ),
+    )
+    panel = source.get("contrast_panel") or {}
+    yield "Contrast panel", f"{panel.get('side', '')}, found by {panel.get('method', '')}" if panel else "none found"
+    yield "Dynamic range", _dynamic_range(source)
+    spacing = source.get("pixel_spacing_mm")
+    yield "Pixel spacing", " × ".join(f"{step:.3g}" for step in spacing) + " mm" if spacing else "not calibrated"
+    yield "Time zero", str(source.get("time_zero") or "not known")
+    yield "Agent", ", ".join(str(v) for v in (source.get("agent"), source.get("dose")) if v) or "not recorded"
+    yield from _quality_facts(source, quality)
+    yield from _software_facts(findings)
+
+
+def _quality_facts(source: Json, quality: Json) -> Iterator[tuple[str, str]]:
+    index = source.get("mechanical_index")
+    yield "Mechanical index", "not recorded" if index is None else f"{index:g}"
+    saturated = quality.get("saturated_fraction")
+    if saturated is not None:
+        yield "Saturated pixels", f"{100 * saturated:.2g} %"
+    motion_mm = quality.get("motion_mm_p95")
+    if motion_mm is not None:
+        yield "Motion (95th percentile)", f"{motion_mm:.2g} mm"
+    rejected = quality.get("rejected_frames") or []
+    if rejected:
+        yield "Rejected frames", str(len(rejected))
+
+
+def _software_facts(findings: Json) -> Iterator[tuple[str, str]]:
+    software = findings.get("software") or {}
+    yield "Software", f"{software.get('name', '')} {software.get('version', '')}".strip()
+    yield "Profile", str(software.get("profile") or "default")
+    for model in findings.get("models") or ():
+        yield "Model", f"{model.get('id')} {model.get('version')} ({model.get('state')})"
+
+
+def _dynamic_range(source: Json) -> str:
+    span_db, origin = source.get("dynamic_range_db"), source.get("dynamic_range_source")
+    compression = source.get("compression") or "?"
+    range_db = "unknown" if span_db is None else f"{span_db:g} dB"
+    return f"{range_db}, from {origin}; compression {compression}"
+
+
+def _perfusion(perfusion: Json) -> Table | None:
+    labels = [label for label in ("lesion", "reference", "panel") if perfusion.get(label)]
+    ratio, difference_s = perfusion.get("ratio") or {}, perfusion.get("difference_s") or {}
+    if not labels:
+        return None
+    compared = bool(ratio or difference_s)
+    rows = []
+    for parameter in PERFUSION_PARAMETERS:
+        figures = [_figure(perfusion[label].get(parameter.symbol)) for label in labels]
+        if compared:
+            from_both = difference_s if parameter.symbol in DIFFERENCE_SYMBOLS else ratio
+            figures.append(_figure(from_both.get(parameter.symbol)))
+        rows.append(Row(parameter.symbol, parameter.meaning, tuple(figures)))
+    columns = (*labels, "lesion to reference") if compared else tuple(labels)
+    models = sorted({str(perfusion[label].get("model")) for label in labels})
+    return Table(f"Perfusion (model: {', '.join(models)})", columns, tuple(rows))
+
+
+def _sections(findings: Json) -> Iterator[Section]:
+    for key, title in _SECTION_TITLES.items():
+        part = findings.get(key)
+        if not isinstance(part, Mapping) or (not part.get("performed", True) and not part.get("reason")):
+            continue
+        rows = tuple(Row("", _words(path), (figure,)) for path, figure in _figures_in(part))
+        reason = "" if part.get("performed", True) else str(part.get("reason") or "not performed")
+        if rows or reason:
+            yield Section(title, reason, () if reason else rows)
+
+
+def _figures_in(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Figure]]:
+    """Every figure below `part` with the names that lead to it."""
+    if not isinstance(part, Mapping):
+        return
+    for key, value in part.items():
+        figure = _figure(value)
+        if figure is not None:
+            yield (*path, key), figure
+        else:
+            yield from _figures_in(value, (*path, key))
+
+
+def _figure(value: Any) -> Figure | None:
+    if not isinstance(value, Mapping) or "value" not in value or "unit" not in value:
+        return None
+    low, high = value.get("ci95") or (None, None)
+    return Figure(value["value"], str(value["unit"]), low, high)
+
+
+def _words(path: Sequence[str]) -> str:
+    return " · ".join(part.replace("_", " ") for part in path)
+
+
+def _limitations(quality: Json) -> tuple[LimitationLine, ...]:
+    """The gravest first."""
+    lines = [
+        LimitationLine(str(item.get("severity")), str(item.get("text")), tuple(item.get("affects") or ()))
+        for item in quality.get("limitations") or ()
+    ]
+    return tuple(
+        sorted(lines, key=lambda line: _SEVERITIES.index(line.severity) if line.severity in _SEVERITIES else 9)
+    )
