@@ -1,0 +1,130 @@
+"""A whole node as a user runs it, for the scenes of this folder: real processes, real associations."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.peers import echoscu, free_ports
+
+START_LIMIT_S = 60.0  # two cores shared with another test worker, compiling kernels: 20 s were seen
+FINISH_LIMIT_S = 180.0
+
+
+def until(condition: Callable[[], Any], limit_s: float, what: str) -> Any:
+    """The first true answer of `condition`; what is outside of this process can only be asked, not awaited."""
+    deadline_s = time.monotonic() + limit_s
+    while not (answer := condition()):
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"after {limit_s:.0f} s still not: {what}")
+        time.sleep(0.1)
+    return answer
+
+
+@dataclass
+class RunningNode:
+    """`with RunningNode(tmp_path, destinations=...)`: started and ended by the block."""
+
+    folder: Path
+    destinations: dict[str, tuple[str, int]] = field(default_factory=dict)
+    extra: str = ""
+    port: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port, self.web_port = free_ports(2)
+        self.configure(self.extra)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "ceus-node.toml"
+
+    def configure(self, extra: str) -> None:
+        """Write the configuration; `extra` is TOML."""
+        lines = [f'[node]\nport = {self.port}\ndata_dir = "data"', f"[web]\nport = {self.web_port}"]
+        lines.append('[[scanner]]\nae_title = "SCANNER"')
+        for name, (title, port) in self.destinations.items():
+            lines.append(f'[[destination]]\nname = "{name}"\nae_title = "{title}"\nhost = "127.0.0.1"\nport = {port}')
+        self.config.write_text("\n".join([*lines, extra]), encoding="utf-8")
+
+    def __enter__(self) -> RunningNode:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        log = (self.folder / "node.log").open("ab")
+        command = [sys.executable, "-m", "dicom_node", "run", "--config", str(self.config)]
+        self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=Path(__file__).parents[2])
+        log.close()
+        until(lambda: echoscu(self.port, calling="SCANNER").returncode == 0, START_LIMIT_S, "the node answers C-ECHO")
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(30)
+
+    def role(self, name: str) -> psutil.Process:
+        """The process of one role."""
+        assert self._process is not None
+
+        def find() -> psutil.Process | None:
+            for child in psutil.Process(self._process.pid).children():
+                if f"run {name}" in " ".join(child.cmdline()):
+                    return child
+            return None
+
+        found = until(find, START_LIMIT_S, f"the {name} runs")
+        assert isinstance(found, psutil.Process)
+        return found
+
+    def kill(self, name: str) -> None:
+        """kill -9 of one role; the supervisor starts it again."""
+        process = self.role(name)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+    def results(self) -> list[Path]:
+        """Folders of complete results."""
+        return sorted(
+            file.parent for file in self.data.glob("results/*/*/findings.json") if not file.parent.name.startswith(".")
+        )
+
+    def findings(self) -> list[dict[str, Any]]:
+        return [json.loads((folder / "findings.json").read_text()) for folder in self.results()]
+
+    def wait_for_results(self, count: int, limit_s: float = FINISH_LIMIT_S) -> list[Path]:
+        found = until(lambda: r if len(r := self.results()) >= count else None, limit_s, f"{count} results")
+        assert isinstance(found, list)
+        return found
+
+    def log(self) -> str:
+        return (self.folder / "node.log").read_text(errors="replace")
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `ceus-node` with this node's configuration."""
+        return subprocess.run(
+            [sys.executable, "-m", "dicom_node", *arguments, "--config", str(self.config)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=FINISH_LIMIT_S,
+            cwd=Path(__file__).parents[2],
+        )
