@@ -11,7 +11,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -104,19 +104,47 @@ class ScannerAssociation:
     calling_ae: str = "SIMSCANNER"
 
 
-def write_cine(scene: Scene, folder: Path, identity: CineIdentity, encoding: Encoding = "jpeg") -> Path:
-    """Write the whole scene as one multi-frame file, named after its SOP Instance UID, and return its path."""
-    ds = _header(scene, identity, encoding)
+def write_cine(
+    scene: Scene, folder: Path, identity: CineIdentity, encoding: Encoding = "jpeg", part: range | None = None
+) -> Path:
+    """Write the scene as one multi-frame file, named after its SOP Instance UID, and return its path.
+
+    `part` writes these frames only (a clip that the scanner stored in two instances); `identity.acquired_at` is then
+    the time of its first one.
+    """
+    shown = range(scene.description.frames) if part is None else part
+    times_s = scene.description.frame_times_s[shown.start : shown.stop]
+    ds = _header(scene, identity, encoding, float(times_s[0]))
     ds.SOPClassUID = UltrasoundMultiFrameImageStorage
-    ds.NumberOfFrames = scene.description.frames
-    _add_cine_module(ds, scene)
-    frames = (scene.frame(index) for index in range(scene.description.frames))
-    return _write(ds, frames, folder, encoding)
+    ds.NumberOfFrames = len(shown)
+    _add_cine_module(ds, scene, times_s)
+    return _write(ds, (scene.frame(index) for index in shown), folder, encoding)
+
+
+def write_single_frames(
+    scene: Scene, folder: Path, identity: CineIdentity, encoding: Encoding = "jpeg"
+) -> tuple[Path, ...]:
+    """Write the scene as a series of single-frame images, each with its own acquisition time and instance number."""
+    times_s = scene.description.frame_times_s
+    return tuple(
+        write_still(
+            scene,
+            index,
+            folder,
+            replace(
+                identity,
+                acquired_at=identity.acquired_at + timedelta(seconds=float(times_s[index] - times_s[0])),
+                instance_number=identity.instance_number + index,
+            ),
+            encoding,
+        )
+        for index in range(scene.description.frames)
+    )
 
 
 def write_still(scene: Scene, frame: int, folder: Path, identity: CineIdentity, encoding: Encoding = "jpeg") -> Path:
     """Write one frame of the scene as a single-frame image; `identity.acquired_at` is the time of that frame."""
-    ds = _header(scene, identity, encoding)
+    ds = _header(scene, identity, encoding, float(scene.description.frame_times_s[frame]))
     ds.SOPClassUID = UltrasoundImageStorage
     return _write(ds, [scene.frame(frame)], folder, encoding)
 
@@ -145,8 +173,8 @@ def play_scanner(paths: Sequence[Path], association: ScannerAssociation) -> list
     return statuses
 
 
-def _header(scene: Scene, identity: CineIdentity, encoding: Encoding) -> Dataset:
-    """Every attribute but the frames themselves."""
+def _header(scene: Scene, identity: CineIdentity, encoding: Encoding, first_s: float) -> Dataset:
+    """Every attribute but the frames themselves; `first_s` is the first one's time after the cine's time zero."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = _TRANSFER_SYNTAX[encoding]
@@ -162,7 +190,7 @@ def _header(scene: Scene, identity: CineIdentity, encoding: Encoding) -> Dataset
     ds.MechanicalIndex = _ds(scene.screen.mechanical_index)
     ds.TransducerData = ["SIMULATED C5-1", "", ""]
     if scene.contrast is not None:
-        _add_contrast(ds, scene, identity)
+        _add_contrast(ds, scene, identity, first_s)
     ds.SequenceOfUltrasoundRegions = [_region(region) for region in scene.description.regions]
     _add_pixel_module(ds, scene, encoding)
     return ds
@@ -193,13 +221,13 @@ def _add_identity(ds: Dataset, identity: CineIdentity) -> None:
     ds.PatientOrientation = ""
 
 
-def _add_contrast(ds: Dataset, scene: Scene, identity: CineIdentity) -> None:
+def _add_contrast(ds: Dataset, scene: Scene, identity: CineIdentity, first_s: float) -> None:
     """PS3.3 C.7.6.4. The start time is the only standard place of the injection's time in this object."""
     ds.ContrastBolusAgent = "Simulated microbubbles"
     ds.ContrastBolusRoute = "IV"
     ds.ContrastBolusVolume = "2.4"
     if scene.description.time_zero.kind == "bolus start":
-        injected_at = identity.acquired_at - timedelta(seconds=scene.description.time_zero.offset_s)
+        injected_at = identity.acquired_at - timedelta(seconds=first_s)
         ds.ContrastBolusStartTime = injected_at.strftime("%H%M%S.%f")
 
 
@@ -222,6 +250,13 @@ def _region(region: TissueRegion) -> Dataset:
     else:
         item.PhysicalUnitsXDirection = item.PhysicalUnitsYDirection = 0  # none
         item.PhysicalDeltaX = item.PhysicalDeltaY = 1.0
+    if region.grey_to_db is not None:
+        item.PixelComponentOrganization = 2  # table look up
+        item.PixelComponentPhysicalUnits = 2  # dB
+        item.PixelComponentDataType = 1  # tissue characterization: 2D
+        item.NumberOfTableEntries = len(region.grey_to_db)
+        item.TableOfPixelValues = list(range(len(region.grey_to_db)))
+        item.TableOfParameterValues = list(region.grey_to_db)
     return item
 
 
@@ -240,9 +275,8 @@ def _add_pixel_module(ds: Dataset, scene: Scene, encoding: Encoding) -> None:
     ds.LossyImageCompression = "00"
 
 
-def _add_cine_module(ds: Dataset, scene: Scene) -> None:
+def _add_cine_module(ds: Dataset, scene: Scene, times_s: NDArray[np.float64]) -> None:
     """PS3.3 C.7.6.5 and C.7.6.6: the increment pointer says which of the two time attributes counts."""
-    times_s = scene.description.frame_times_s
     if scene.description.frame_times_source == "frame time vector":
         ds.FrameIncrementPointer = 0x00181065
         ds.FrameTimeVector = [_ds(1000 * step) for step in np.diff(times_s, prepend=times_s[0])]
