@@ -54,6 +54,7 @@ class AnalysisRequest:
     """What is to be measured and how. `profile` "" = matched by the header; `now` is the job's acceptance time."""
 
     acquisition: str
+    sop_instance_uids: tuple[str, ...]
     files: tuple[Path, ...]
     settings: Settings
     now: datetime
@@ -175,7 +176,7 @@ def _findings(request: AnalysisRequest, source: CineFile, profile: DisplayProfil
             patient_key=patient_key(facts.patient_id, facts.issuer_of_patient_id, "", ""),
             study_instance_uid=facts.study_instance_uid,
             series_instance_uid=facts.series_instance_uid,
-            sop_instance_uids=tuple(clip.facts.sop_instance_uid for clip in source.clips),
+            sop_instance_uids=request.sop_instance_uids,
             frames=description.frames,
             duration_s=duration_s,
             frame_rate_hz=None if duration_s is None else (times_s.size - 1) / duration_s,

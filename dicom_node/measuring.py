@@ -10,7 +10,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,39 +44,31 @@ class MeasuringOrder:
 
 def measure_job(order: MeasuringOrder) -> None:
     """Measure a job of the node into its result folder. Raises NodeError where the job cannot be finished."""
-    job = order.job
-    result = ResultFolder(order.folder.results, job.acquisition, job.name)
+    result = ResultFolder(order.folder.results, order.job.acquisition, order.job.name)
     with _allocation(order.folder.scratch) as allocate, result.being_made() as draft:
-        measured = analyse(
-            AnalysisRequest(
-                acquisition=job.acquisition,
-                files=tuple(Path(file) for file in job.files),
-                settings=order.settings,
-                now=datetime.fromisoformat(job.accepted_at),
-                allocate=allocate,
-                profile=job.scanner_profile,
-            )
-        )
-        write_results(measured, job, order.settings, draft)
+        write_results(analyse(_request(order, allocate)), order.job, order.settings, draft)
 
 
 def measure_files(order: MeasuringOrder, out: Path, progress: Progress) -> Analysis:
     """Measure files outside of the node, into `out`."""
-    job = order.job
     out.mkdir(parents=True, exist_ok=True)
     with _allocation(out) as allocate:
-        request = AnalysisRequest(
-            acquisition=job.acquisition,
-            files=tuple(Path(file) for file in job.files),
-            settings=order.settings,
-            now=datetime.fromisoformat(job.accepted_at),
-            allocate=allocate,
-            profile=job.scanner_profile,
-            progress=progress,
-        )
-        measured = analyse(request)
-        write_results(measured, job, order.settings, out)
+        measured = analyse(replace(_request(order, allocate), progress=progress))
+        write_results(measured, order.job, order.settings, out)
     return measured
+
+
+def _request(order: MeasuringOrder, allocate: Allocate) -> AnalysisRequest:
+    job = order.job
+    return AnalysisRequest(
+        acquisition=job.acquisition,
+        sop_instance_uids=job.sop_instance_uids,
+        files=tuple(Path(file) for file in job.files),
+        settings=order.settings,
+        now=datetime.fromisoformat(job.accepted_at),
+        allocate=allocate,
+        profile=job.scanner_profile,
+    )
 
 
 def stated_memory_mb(files: list[Path]) -> int:
