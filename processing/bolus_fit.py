@@ -57,6 +57,9 @@ class BolusFitParameters:
     tolerance: float = 1e-6
 
 
+FIT_DEFAULTS = BolusFitParameters()
+
+
 @dataclass(frozen=True, eq=False)
 class ModelFit:
     """One model fitted to one window. theta (6,) in units of the outline's scale, its last entry the amount of tail;
@@ -174,11 +177,18 @@ def _fit_model(
 
 
 def bounds(model: ModelName, outline: CurveOutline) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bounds of theta: those of docs/perfusion.md; the offset between dark and just above the baseline; no tail."""
+    """Bounds of theta for one curve: t0 before its peak, the offset between dark and just above its baseline."""
+    lower, upper = bounds_of_shape(model)
+    lower[3], upper[3] = outline.time_s[0] - 5.0, outline.peak_time_s - 0.05
+    upper[4] = outline.guess[3] + 0.1
+    return lower, upper
+
+
+def bounds_of_shape(model: ModelName) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Bounds of theta (docs/perfusion.md) before a curve is known; no tail."""
     shape_low, shape_high = np.log(SHAPE_BOUNDS[model])
-    baseline = outline.guess[3]
-    lower = np.array([-20.0, -3.0, shape_low, outline.time_s[0] - 5.0, -0.05, 0.0])
-    upper = np.array([20.0, 7.0, shape_high, outline.peak_time_s - 0.05, baseline + 0.1, 0.0])
+    lower = np.array([-20.0, -3.0, shape_low, -np.inf, -0.05, 0.0])
+    upper = np.array([20.0, 7.0, shape_high, np.inf, np.inf, 0.0])
     return lower, upper
 
 

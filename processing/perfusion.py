@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processing.bolus_fit import BolusFitParameters, SelectedFit, estimates, fit_models
+from processing.bolus_fit import FIT_DEFAULTS, BolusFitParameters, SelectedFit, estimates, fit_models
 from processing.bolus_models import SHORT_NAMES, BolusCurve
 from processing.cine import Cine
 from processing.curve_outline import CurveOutline, outline_curve
@@ -67,7 +67,6 @@ class BolusFit:
     levels: LevelQuality = LevelQuality()
 
 
-FIT_DEFAULTS = BolusFitParameters()
 PLAUSIBILITY_DEFAULTS = PlausibilityParameters()
 LEVELS_KNOWN = LevelQuality()
 

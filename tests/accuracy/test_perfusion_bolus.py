@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from processing.bolus_fit import BolusFitParameters
+from processing.bolus_fit import FIT_DEFAULTS, BolusFitParameters
 from processing.bolus_models import MODELS, SHORT_NAMES
-from processing.perfusion import FIT_DEFAULTS, fit_bolus
+from processing.perfusion import fit_bolus
 from processing.tic import Tic
 from tests.accuracy.bolus_scenes import (
     TIMES,
