@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from dicom_node.acquisition import ArrivalKind, OpenAssociation, ReceivedInstance
 from dicom_node.config import Settings
@@ -22,7 +22,6 @@ from dicom_node.delivery_state import DestinationState, destination_states
 from dicom_node.engine import EngineClient, EngineError, EngineJob, engine_file
 from dicom_node.errors import UnknownJobError
 from dicom_node.jobs import Job, JobBook
-from dicom_node.logs import uid_word
 from dicom_node.result_digest import ResultDigest, ResultDigests
 from dicom_node.spool import Spool
 
@@ -136,8 +135,10 @@ class Board:
         }
 
     def describe(self, name: str) -> str:
-        """One job in full as JSON, UIDs as words. Raises UnknownJobError."""
+        """One job in full as JSON, without a UID. Raises UnknownJobError."""
         table = asdict(self.job(name))
+        if table["result"] is not None:
+            del table["result"]["ledgers"]  # `destinations` says the same without the UIDs
         return json.dumps(table, default=lambda value: value.isoformat(), ensure_ascii=False, indent=2)
 
 
@@ -296,14 +297,3 @@ def _times(
         measured_at=None if standing.result is None else standing.result.measured_at,
         delivered_at=max((t for t in finished if t is not None), default=None) if None not in finished else None,
     )
-
-
-def source_words(job: Job, settings: Settings) -> list[str]:
-    """The measured instances, as words unless the configuration wants plain UIDs."""
-    plain = settings.log.uids == "plain"
-    return [uid if plain else uid_word(uid) for uid in job.sop_instance_uids]
-
-
-def as_table(board: Board) -> dict[str, Any]:
-    """The counts with the moment they were made, for machines."""
-    return {"made_at": board.made_at.isoformat(), **board.counts()}

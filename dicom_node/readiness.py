@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import socket
@@ -18,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dicom_node import role_locks
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
-from dicom_node.engine import database_url, engine_file
+from dicom_node.engine import EngineError, database_url, engine_file
 
 PROBE_TIMEOUT_S = 1.0
 _ANY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104  # not bound here: recognised
@@ -84,7 +83,7 @@ def _database(settings: Settings) -> Part:
     ask: Callable[[], None] = (lambda: _ask_server(settings)) if file is None else (lambda: _ask_file(file))
     try:
         ask()
-    except (sqlite3.Error, SQLAlchemyError) as error:
+    except (sqlite3.Error, SQLAlchemyError, EngineError) as error:
         return Part("database", False, str(getattr(error, "orig", None) or error).splitlines()[0])
     except FileNotFoundError:
         return Part("database", False, "not created yet: the worker does that when it starts")
@@ -106,7 +105,7 @@ def _ask_server(settings: Settings) -> None:
     try:
         with server.connect() as connection:
             if connection.execute(text("SELECT pg_is_in_recovery()")).scalar():
-                raise sqlite3.OperationalError("the PostgreSQL server is a standby and takes no writes")
+                raise EngineError("the PostgreSQL server is a standby and takes no writes")
     finally:
         server.dispose()
 
@@ -118,10 +117,11 @@ def _driver_url(url: str) -> str:
 def _spool(folder: Path) -> Part:
     trial = folder / f".probe.{os.getpid()}"
     try:
-        trial.write_bytes(b"written by the readiness probe")
-        trial.unlink()
+        try:
+            trial.write_bytes(b"written by the readiness probe")
+        finally:
+            trial.unlink(missing_ok=True)
     except OSError as error:
-        trial.unlink(missing_ok=True) if error.errno == errno.ENOSPC else None
         return Part("spool", False, f"{folder} takes no files ({error.strerror})")
     return Part("spool", True, "takes files")
 

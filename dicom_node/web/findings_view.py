@@ -45,15 +45,7 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the analysis: what it says of itself, and its figures."""
-
-    title: str
-    reason: str
-    rows: tuple[Row, ...]
+    without_value: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,8 +62,8 @@ class FindingsView:
     """Everything the page shows of findings.json."""
 
     facts: tuple[tuple[str, str], ...]
-    perfusion: Table | None
-    sections: tuple[Section, ...]
+    tables: tuple[Table, ...]
+    not_performed: tuple[tuple[str, str], ...]
     limitations: tuple[LimitationLine, ...]
 
 
@@ -79,8 +71,8 @@ def findings_view(findings: Json) -> FindingsView:
     """The view of one findings.json; a part that is absent leaves its place empty."""
     return FindingsView(
         facts=tuple(_facts(findings)),
-        perfusion=_perfusion(findings.get("perfusion") or {}),
-        sections=tuple(_sections(findings)),
+        tables=tuple(_tables(findings)),
+        not_performed=tuple(_not_performed(findings)),
         limitations=_limitations(findings.get("quality") or {}),
     )
 
@@ -143,11 +135,28 @@ def _dynamic_range(source: Json) -> str:
     return f"{range_db}, from {origin}; compression {compression}"
 
 
-def _perfusion(perfusion: Json) -> Table | None:
+def _tables(findings: Json) -> Iterator[Table]:
+    yield from _perfusion(findings.get("perfusion") or {})
+    for key, title in _SECTION_TITLES.items():
+        part = findings.get(key) or {}
+        if part.get("performed", True):
+            rows = [Row("", _words(path), (figure,)) for path, figure in _figures_in(part)]
+            if rows:
+                yield _table(title, (), rows)
+
+
+def _table(title: str, columns: tuple[str, ...], rows: Sequence[Row]) -> Table:
+    """A table of the rows that hold a value; the others are only named."""
+    empty = [row for row in rows if all(figure is None or figure.value is None for figure in row.figures)]
+    names = tuple(row.symbol or row.meaning for row in empty)
+    return Table(title, columns, tuple(row for row in rows if row not in empty), names)
+
+
+def _perfusion(perfusion: Json) -> Iterator[Table]:
     labels = [label for label in ("lesion", "reference", "panel") if perfusion.get(label)]
     ratio, difference_s = perfusion.get("ratio") or {}, perfusion.get("difference_s") or {}
     if not labels:
-        return None
+        return
     compared = bool(ratio or difference_s)
     rows = []
     for parameter in PERFUSION_PARAMETERS:
@@ -158,18 +167,14 @@ def _perfusion(perfusion: Json) -> Table | None:
         rows.append(Row(parameter.symbol, parameter.meaning, tuple(figures)))
     columns = (*labels, "lesion to reference") if compared else tuple(labels)
     models = sorted({str(perfusion[label].get("model")) for label in labels})
-    return Table(f"Perfusion (model: {', '.join(models)})", columns, tuple(rows))
+    yield _table(f"Perfusion (model: {', '.join(models)})", columns, rows)
 
 
-def _sections(findings: Json) -> Iterator[Section]:
+def _not_performed(findings: Json) -> Iterator[tuple[str, str]]:
     for key, title in _SECTION_TITLES.items():
-        part = findings.get(key)
-        if not isinstance(part, Mapping) or (not part.get("performed", True) and not part.get("reason")):
-            continue
-        rows = tuple(Row("", _words(path), (figure,)) for path, figure in _figures_in(part))
-        reason = "" if part.get("performed", True) else str(part.get("reason") or "not performed")
-        if rows or reason:
-            yield Section(title, reason, () if reason else rows)
+        part = findings.get(key) or {}
+        if not part.get("performed", True):
+            yield title, str(part.get("reason") or "not performed")
 
 
 def _figures_in(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Figure]]:

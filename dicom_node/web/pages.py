@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -51,7 +52,8 @@ def operations(site: Site, query: Mapping[str, str]) -> dict[str, Any]:
     wanted = wanted if wanted in JOB_STATES else ""
     cards = [card for card in board.jobs if not wanted or card.state == wanted]
     pages = max(1, -(-len(cards) // PAGE_LENGTH))
-    page = min(max(1, int(query["page"]) if query.get("page", "").isdigit() else 1), pages)
+    asked = re.fullmatch(r"[0-9]{1,6}", query.get("page", ""))
+    page = min(max(1, int(asked.group()) if asked else 1), pages)
     return {
         **frame(site),
         "now": now,

@@ -63,13 +63,15 @@ def duration(seconds: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A figure with four significant digits; its own limits of trust stand beside it."""
+    """A figure with three significant digits: no figure here is known better than that."""
     if value is None:
         return "–"
     if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
-    mantissa, _, exponent = f"{value:.3e}".partition("e")
-    return f"{mantissa} × 10^{int(exponent)}"
+        text = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    else:
+        mantissa, _, exponent = f"{value:.2e}".partition("e")
+        text = f"{mantissa} × 10^{int(exponent)}"
+    return text.replace("-", "−")
 
 
 def unit(code: str) -> str:
