@@ -7,7 +7,7 @@ this process watched: counted once each, so that rates stay true when retention 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -18,6 +18,7 @@ from dicom_node.config import Settings
 from dicom_node.job_board import Board, JobCard
 from dicom_node.readiness import Readiness
 
+Values = Mapping[tuple[str, ...], float]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "ceus_node"
 STAGES = ("arriving", "measuring", "delivering")
@@ -59,7 +60,7 @@ class Metrics:
     def _moment(self, board: Board, readiness: Readiness) -> Iterator[Metric]:
         yield _gauge("build_info", "Version of the software; always 1", {(version.SOFTWARE_VERSION,): 1}, ["version"])
         yield _gauge("ready", "1: cines are accepted and processed (as /readyz)", {(): int(readiness.ready)})
-        parts: dict[tuple[str, ...], float] = {(part.name,): int(part.ready) for part in readiness.parts}
+        parts: Values = {(part.name,): int(part.ready) for part in readiness.parts}
         yield _gauge("part_ready", "1: this part of the node works", parts, ["part"])
         yield _gauge("disk_free_bytes", "Free space where the data folder lies", {(): readiness.free_bytes})
         limit = self._settings.retention.min_free_mb * 2**20
@@ -110,9 +111,9 @@ def _arrivals(board: Board) -> Iterator[Metric]:
 
 
 def _jobs(board: Board) -> Iterator[Metric]:
-    states: dict[tuple[str, ...], float] = {(state,): count for state, count in board.by_state().items()}
+    states: Values = {(state,): count for state, count in board.by_state().items()}
     yield _gauge("jobs", "Jobs on this node by state", states, ["state"])
-    queued: dict[tuple[str, ...], float] = {
+    queued: Values = {
         ("assembly",): len(board.arrivals.unassembled),
         ("analysis",): board.by_state()["waiting"],
         ("delivery",): sum(d.state == "pending" for card in board.jobs for d in card.destinations),
@@ -132,9 +133,7 @@ def _age_s(board: Board, since: datetime | None) -> float:
     return 0.0 if since is None else max(0.0, (board.made_at - since).total_seconds())
 
 
-def _gauge(
-    name: str, help_text: str, values: dict[tuple[str, ...], float], labels: list[str] | None = None
-) -> GaugeMetricFamily:
+def _gauge(name: str, help_text: str, values: Values, labels: list[str] | None = None) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"{PREFIX}_{name}", help_text, labels=labels or [])
     for key, value in values.items():
         family.add_metric(list(key), value)
