@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from dicom_node import engine
+from dicom_node import engine, role_locks
 from dicom_node.acquisition import Peer, PeerRole
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
@@ -110,8 +110,10 @@ def run_role(settings: Settings, role: str) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    DataFolder(settings.node.data_dir).prepare()
-    ROLES[role](settings, stop)
+    folder = DataFolder(settings.node.data_dir)
+    folder.prepare()
+    with role_locks.alive(folder.roles, role):
+        ROLES[role](settings, stop)
     log.info("stopped")
     # The engine's and the web server's daemon threads may still wait on sockets; everything durable is on disk.
     os._exit(0)
