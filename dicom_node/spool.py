@@ -6,7 +6,8 @@
     instances/<hh>/<UID>.consumed      mark of the assembler: the acquisition's name
     instances/<hh>/<UID>.contested     the UID also came for another patient or study: never measured
     quarantine/<UID>~<n>.dcm, .json    what came second for a contested UID, with the reason
-    series/<hash>, <hash>.contested    which patient and study a series belongs to; contested: never measured
+    series/<hash>                      which patient and study a series belongs to
+    contested/<hash>                   a series that also came for another patient or study: never measured
     associations/<association>.json    one an open association
     owners/<receiver>.lock             locked as long as the receiver lives
     counters/<receiver>.json           what it accepted, dropped, refused
@@ -35,9 +36,11 @@ from dicom_node.acquisition import OpenAssociation, QuarantinedInstance, Receive
 from dicom_node.errors import SpoolError, UnreadableHeaderError
 from dicom_node.ledger_record import from_json, record_of
 
-_FOLDERS = ("incoming", "instances", "quarantine", "series", "associations", "owners", "counters")
+_FOLDERS = ("incoming", "instances", "quarantine", "series", "contested", "associations", "owners", "counters")
 _SETTLED_S = 2.0
 """A folder's time stamp tells of changes only once it is older than the file system's clock tick (<= 2 s, FAT)."""
+
+_YOUNG_S = 86_400.0
 
 
 def fsync_folder(folder: Path) -> None:
@@ -125,6 +128,10 @@ class Spool:
         """The claim of a series: the patient and the study that it belongs to."""
         return self.root / "series" / hashed(series_instance_uid)
 
+    def contested_path(self, series_instance_uid: str) -> Path:
+        """Exists where a series came for two patients or studies."""
+        return self.root / "contested" / hashed(series_instance_uid)
+
     def instances(self) -> tuple[ReceivedInstance, ...]:
         """Every acknowledged instance that may be measured, oldest first; contested ones are left out."""
         return tuple(record for record, contested in self._entries() if not contested)
@@ -163,6 +170,15 @@ class Spool:
             path.with_suffix(suffix).unlink(missing_ok=True)
         self._records.pop(path, None)
 
+    def tidy(self) -> None:
+        """Forget which patient a series belongs to once nothing of it is left (retention); young claims may be of an
+        object on its way in."""
+        series = {hashed(record.series_instance_uid) for record, _ in self._entries()}
+        for claim in (self.root / "series").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if claim.name not in series and time.time() - claim.stat().st_mtime > _YOUNG_S:
+                    claim.unlink()
+
     def counters(self) -> dict[str, int]:
         """What all receivers accepted, dropped and refused since the spool began."""
         total: Counter[str] = Counter()
@@ -186,7 +202,7 @@ class Spool:
         return False
 
     def _entries(self) -> Iterator[tuple[ReceivedInstance, bool]]:
-        contested_series = {path.stem for path in (self.root / "series").glob("*.contested")}
+        contested_series = set(os.listdir(self.root / "contested"))
         entries: list[tuple[ReceivedInstance, bool]] = []
         for folder in sorted((self.root / "instances").iterdir()):
             entries.extend(self._shard(folder).entries)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from pydicom.uid import UID
 from pynetdicom._globals import MODE_REQUESTOR
@@ -51,10 +52,15 @@ class RemoteNode:
 
 
 def associate(
-    remote: RemoteNode, calling_ae_title: str, contexts: Sequence[PresentationContext], timeouts: Timeouts
+    remote: RemoteNode,
+    calling_ae_title: str,
+    contexts: Sequence[PresentationContext],
+    timeouts: Timeouts,
+    negotiation: Sequence[Any] = (),
 ) -> NodeAssociation:
     """Ask for an association. It may be rejected, aborted or never have connected: look at its `is_...` attributes.
 
+    `negotiation`: further items of the request, such as the role selection of a C-GET (PS3.7 annex D.3.3).
     Raises OSError where the host has no address.
     """
     ae = NodeEntity(ae_title=calling_ae_title)
@@ -72,6 +78,8 @@ def associate(
     assoc.requestor.maximum_length = MAXIMUM_PDU_BYTES
     assoc.requestor.implementation_class_uid = ae.implementation_class_uid
     assoc.requestor.implementation_version_name = ae.implementation_version_name
+    for item in negotiation:
+        assoc.requestor.add_negotiation_item(item)
     for number, context in enumerate(contexts):
         context.context_id = 2 * number + 1
     assoc.requestor.requested_contexts = list(contexts)

@@ -33,6 +33,7 @@ from dicom_node.transport.pdu_stream import PduStream, ProtocolError
 _BUFFER_BYTES = 1 << 18
 _LINGER_S = 1.0  # how long we wait for the peer to close after the last PDU, so that it can read it
 _MOST_OTHER_BYTES = 1 << 20  # of commands and of data sets that are no C-STORE: those this node serves are < 100 KB
+_MOST_RETRIEVED_BYTES = 256 << 20  # of what we asked for (C-GET), which pynetdicom holds in memory
 _A_ASSOCIATE_RQ = 0x01
 _TITLES = (10, 26)  # called and calling, 16 bytes each (PS3.8 table 9-11)
 UNNAMED = "UNNAMED"
@@ -333,7 +334,7 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc] # pynetdicom is unty
             return
         self._message += fragment
         self._other_bytes += len(fragment)
-        if self._other_bytes > _MOST_OTHER_BYTES:
+        if self._other_bytes > (_MOST_OTHER_BYTES if self.assoc.is_acceptor else _MOST_RETRIEVED_BYTES):
             raise ProtocolError("a message that is no C-STORE and has no end")
         if ends:
             self._deliver(context_id, bytes([control]) + bytes(self._message))
