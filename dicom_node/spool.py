@@ -202,7 +202,7 @@ class Spool:
         return False
 
     def _entries(self) -> Iterator[tuple[ReceivedInstance, bool]]:
-        contested_series = set(os.listdir(self.root / "contested"))
+        contested_series = {path.name for path in (self.root / "contested").iterdir()}
         entries: list[tuple[ReceivedInstance, bool]] = []
         for folder in sorted((self.root / "instances").iterdir()):
             entries.extend(self._shard(folder).entries)
@@ -224,7 +224,8 @@ class Spool:
                 continue
             mark = path.with_suffix(".consumed")
             if mark.name in names:
-                record = replace(record, consumed_by=mark.read_text())
+                with contextlib.suppress(FileNotFoundError):  # removed since the folder was listed
+                    record = replace(record, consumed_by=mark.read_text())
             entries.append((record, path.with_suffix(".contested").name in names))
         shard = self._shards[folder.name] = _Shard(changed_ns, tuple(entries))
         return shard
