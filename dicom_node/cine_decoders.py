@@ -19,6 +19,7 @@ from pydicom import uid
 from dicom_node.errors import UnreadableCineError
 
 Samples = NDArray[Any]
+SOF_LOSSLESS, SOF_JPEG_LS = 0xC3, 0xF7
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,23 @@ def jpeg(raw: bytes, stored: SampleFormat) -> Decoded:
     return Decoded(np.asarray(image), "RGB")
 
 
+def jpeg_luma(raw: bytes, stored: SampleFormat) -> Decoded:
+    """The Y' component alone of a JPEG frame: where decoders agree, and half the work of RGB."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(raw), formats=("JPEG",))
+    if image.size != (stored.columns, stored.rows):
+        raise DecoderError(f"the code stream is {image.size[0]}x{image.size[1]}")
+    image.draft("L", image.size)
+    # RGB components have no luma of their own: it is a sum of them.
+    return Decoded(np.asarray(image if image.mode == "L" else image.convert("L")), "MONOCHROME2")
+
+
 def jpeg_lossless(raw: bytes, stored: SampleFormat) -> Decoded:
     """JPEG lossless (process 14) by GDCM."""
     import gdcm
 
-    _check_frame_header(raw, stored)
+    _check_frame_header(raw, stored, SOF_LOSSLESS)
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(raw)
     fragments = gdcm.SequenceOfFragments.New()
@@ -141,7 +154,7 @@ def jpeg_ls(raw: bytes, stored: SampleFormat) -> Decoded:
     """JPEG-LS lossless and near-lossless by CharLS (pyjpegls)."""
     import jpeg_ls as charls
 
-    _check_frame_header(raw, stored)
+    _check_frame_header(raw, stored, SOF_JPEG_LS)
     buffer, info = charls.decode_pixel_data(raw)
     flat = np.frombuffer(buffer, "u1" if info["bits_per_sample"] <= 8 else "<u2")
     planar = info["components"] > 1 and info["interleave_mode"] == 0
@@ -171,13 +184,15 @@ def _shaped(flat: Samples, stored: SampleFormat, planar: bool) -> Samples:
     return flat.reshape(stored.rows, stored.columns, stored.samples)
 
 
-def _check_frame_header(raw: bytes, stored: SampleFormat) -> None:
-    """Compare the SOFn marker's size with the header before a decoder allocates for it (ISO 10918-1 B.2.2)."""
+def _check_frame_header(raw: bytes, stored: SampleFormat, process: int) -> None:
+    """Compare the SOFn marker's process and size with the header before a decoder allocates (ISO 10918-1 B.2.2)."""
     position = 2
     while position + 9 < len(raw) and raw[position] == 0xFF:
         marker = raw[position + 1]
         if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
             _, rows, columns, components = struct.unpack(">BHHB", raw[position + 4 : position + 10])
+            if marker != process:
+                raise DecoderError("the code stream is of another JPEG process than the transfer syntax says")
             if (rows, columns, components) != (stored.rows, stored.columns, stored.samples):
                 raise DecoderError(f"the code stream is {columns}x{rows} with {components} components")
             return
@@ -212,6 +227,8 @@ VIDEO_SYNTAXES = frozenset(
         uid.MPEG4HP42STEREOF, uid.HEVCMP51, uid.HEVCM10P51,
     )
 )  # fmt: skip
+JPEG_8_BIT = frozenset({str(uid.JPEGBaseline8Bit), str(uid.JPEGExtended12Bit)})
+"""libjpeg as pinned decodes eight bits; extended JPEG of twelve is refused."""
 LOSSY_SYNTAXES = VIDEO_SYNTAXES | {
     str(s) for s in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 }

@@ -17,14 +17,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from dicom_node.cine_colour import GREY, display
 from dicom_node.cine_decoders import (
+    JPEG_8_BIT,
     LOSSY_SYNTAXES,
     VIDEO_SYNTAXES,
     Decoder,
     SampleFormat,
     decoder_for,
+    jpeg,
+    jpeg_luma,
     native,
 )
 from dicom_node.cine_header import CineFacts, integer
@@ -35,6 +39,7 @@ from dicom_node.cine_times import frame_times, time_zero
 from dicom_node.cine_video import VideoClip, open_video
 from dicom_node.errors import UnreadableCineError
 from processing.cine import FRAMES_PER_BLOCK, CineDescription, FrameBlock, FrameTimesSource, TimeZero
+from processing.colour import luma
 from processing.limitations import Limitation
 
 MAX_SIDE_PX = 4096
@@ -63,9 +68,11 @@ class Clip:
     def frames(self) -> int:
         return len(self.spans)
 
-    def decode(self, frame: int) -> NDArray[np.uint8]:
+    def decode(self, frame: int, luma_only: bool = False) -> NDArray[np.uint8]:
         """Displayed pixels of one frame. Raises UnreadableCineError (undecodable_frame)."""
         try:
+            if luma_only and self.decoder is jpeg:
+                return jpeg_luma(self.stored.read(self.spans[frame]), self.sample_format).samples
             return display(
                 self.decoder(self.stored.read(self.spans[frame]), self.sample_format), self.sample_format, self.palette
             )
@@ -87,10 +94,15 @@ class CineFile:
     facts: CineFacts
     limitations: tuple[Limitation, ...]
     clips: tuple[Clip | VideoClip, ...]
+    luma_only: bool = False
 
     @property
     def paths(self) -> tuple[Path, ...]:
         return tuple(clip.path for clip in self.clips)
+
+    def luma(self) -> CineFile:
+        """The same cine as its luma (row, column), decoded without chroma where the code stream keeps it apart."""
+        return replace(self, description=replace(self.description, colour=False), luma_only=True)
 
     def blocks(self) -> Iterator[FrameBlock]:
         """All frames in order, each decoded once, by as many threads as there are cores (decoders release the GIL)."""
@@ -118,7 +130,7 @@ class CineFile:
 
     def _streamed_blocks(self) -> Iterator[FrameBlock]:
         """Clips that can only be read in order (video brings threads of its own)."""
-        frames = itertools.chain.from_iterable(_in_order(clip) for clip in self.clips)
+        frames = itertools.chain.from_iterable(_in_order(clip, self.luma_only) for clip in self.clips)
         first = 0
         while batch := list(itertools.islice(frames, self._frames_per_block)):
             yield FrameBlock(np.stack(batch), first)
@@ -129,7 +141,9 @@ class CineFile:
         pixels = np.empty((len(frames), *self._frame_shape), np.uint8)
         if any(isinstance(clip, VideoClip) for clip in self.clips):
             places = {frame: i for i, frame in enumerate(frames)}
-            for i, shown in enumerate(itertools.chain.from_iterable(_in_order(clip) for clip in self.clips)):
+            for i, shown in enumerate(
+                itertools.chain.from_iterable(_in_order(clip, self.luma_only) for clip in self.clips)
+            ):
                 if i in places:
                     pixels[places[i]] = shown
             return pixels
@@ -149,14 +163,17 @@ class CineFile:
     def _decode_into(self, place: NDArray[np.uint8], frame: int) -> None:
         for clip in self.clips:
             if frame < clip.frames and isinstance(clip, Clip):
-                place[...] = clip.decode(frame)
+                shown = clip.decode(frame, self.luma_only)
+                place[...] = luma(shown[None], True)[0] if shown.ndim > place.ndim else shown
                 return
             frame -= clip.frames
         raise IndexError(frame)
 
 
-def _in_order(clip: Clip | VideoClip) -> Iterator[NDArray[np.uint8]]:
-    return clip.iterate() if isinstance(clip, VideoClip) else (clip.decode(i) for i in range(clip.frames))
+def _in_order(clip: Clip | VideoClip, luma_only: bool) -> Iterator[NDArray[np.uint8]]:
+    if isinstance(clip, VideoClip):
+        return clip.iterate(luma_only)
+    return (clip.decode(i, luma_only) for i in range(clip.frames))
 
 
 def _finished(first: int, pixels: NDArray[np.uint8], futures: list[Future[None]]) -> FrameBlock:
@@ -188,6 +205,8 @@ def _open_part(path: Path) -> CineFile:
     facts, doubts = facts_of(ds)
     if facts.modality not in ULTRASOUND_MODALITIES:
         raise UnreadableCineError("not_ultrasound", f"{path.name} has modality {facts.modality or 'unknown'}, not US")
+    if facts.transfer_syntax_uid not in VIDEO_SYNTAXES:
+        decoder_for(UID(facts.transfer_syntax_uid))  # refuses by name before anything is made of the pixels
     stored = locate_pixels(path, ds, stream)
     layout = _sample_format(path, ds, facts, stored)
     lossy = facts.lossy or str(stored.transfer_syntax) in LOSSY_SYNTAXES
@@ -235,7 +254,7 @@ def _sample_format(path: Path, ds: Dataset, facts: CineFacts, stored: StoredCine
         or samples != expected
         or allocated not in (8, 16)
         or not 0 < bits <= allocated
-        or (samples == 3 and allocated != 8)
+        or (allocated != 8 and (samples == 3 or facts.transfer_syntax_uid in JPEG_8_BIT))
         or integer(ds, "PixelRepresentation") == 1
         or odd_pairs
     ):

@@ -7,7 +7,7 @@ broadcast video is expanded to full range by the conversion to RGB; its chroma i
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,8 @@ class VideoClip:
     columns: int
     frames: int
 
-    def iterate(self) -> Iterator[NDArray[np.uint8]]:
-        """Frames in order, RGB (row, column, 3). Raises UnreadableCineError (undecodable_frame)."""
+    def iterate(self, luma_only: bool = False) -> Iterator[NDArray[np.uint8]]:
+        """Frames in order, RGB (row, column, 3) or full-range luma (row, column). Raises `undecodable_frame`."""
         count = 0
         try:
             with _opened(self.path, self.stored) as container:
@@ -77,17 +77,12 @@ class VideoClip:
                     if (frame.height, frame.width) != (self.rows, self.columns):
                         raise _broken(self.path, f"its frames are {frame.width}x{frame.height}")
                     if count < self.frames:
-                        yield frame.to_ndarray(format="rgb24")
+                        yield frame.to_ndarray(format="gray" if luma_only else "rgb24")
                     count += 1
         except (OSError, ValueError, IndexError) as error:  # PyAV's errors derive from these
             raise _broken(self.path, str(error)) from error
         if count < self.frames:
             raise _broken(self.path, f"only {count} of {self.frames} frames can be decoded")
-
-    def sample(self, frames: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
-        """The named frames by number: one pass over the stream."""
-        wanted = set(frames)
-        return {i: frame for i, frame in enumerate(self.iterate()) if i in wanted}
 
 
 def open_video(path: Path, stored: StoredCine, rows: int, columns: int) -> VideoClip:

@@ -43,6 +43,8 @@ class EvidenceCriteria:
     """A Doppler box that shows any flow colours more than this share of the panel's pixels."""
     longest_dip_s: float = 4.0
     """A capillary bed is half refilled within 0.5 to 4 s of a flash."""
+    recurring_pattern: float = 0.6
+    """Highest correlation between two bright samples seconds apart: below 0.3 where bubbles flow."""
     still_pattern: float = 0.5
     """Correlation of a B-mode twin with itself one sample later: above this it shows tissue."""
 
@@ -112,6 +114,7 @@ class _Measured:
     twin_rise_db: float
     risen: float
     correlation: float
+    recurring: float
     overlay: float
     sudden: bool
 
@@ -140,6 +143,7 @@ def _measure(candidate: Candidate, criteria: EvidenceCriteria) -> _Measured:
         twin_rise_db=twin_rise_db,
         risen=risen,
         correlation=_pattern_correlation(candidate.levels, candidate.valid, low, high) if rises else 0.0,
+        recurring=_recurrence(candidate.levels[panel >= 0.5 * panel.max()], candidate.valid, 8) if rises else 0.0,
         overlay=candidate.overlay_fraction,
         sudden=rises and _sudden(panel, low, high),
     )
@@ -161,6 +165,10 @@ def _objection(m: _Measured, wanted: EvidenceCriteria) -> str | None:
         (
             m.correlation > wanted.same_pattern,
             f", but its pattern stayed the same (correlation {m.correlation:.2f}): gain or pulsation explains it",
+        ),
+        (
+            m.recurring > wanted.recurring_pattern,
+            f", but the same pattern comes back (correlation {m.recurring:.2f}): pulsation or tissue explains it",
         ),
         (m.sudden, ", but from one moment to the next: a change of view or contact explains it"),
         (
@@ -188,7 +196,8 @@ def _replenishment(candidate: Candidate, wanted: EvidenceCriteria) -> str | None
     if depth_db < wanted.rise_db or not single:
         return None
     correlation = _pattern_correlation(candidate.levels, candidate.valid, int(early[len(early) // 2]), int(late[-2]))
-    if correlation > wanted.same_pattern:
+    bright = candidate.levels[panel_db >= after_db - 3.0]
+    if correlation > wanted.same_pattern or _recurrence(bright, candidate.valid, 8) > wanted.recurring_pattern:
         return None
     return (
         f"the mean level of the panel fell by {depth_db:.1f} dB at {times_s[lowest]:.1f} s and came back with new "
@@ -287,10 +296,12 @@ def successive_correlation(levels: Levels, pairs: int, valid: NDArray[np.bool_] 
 
 def _recurrence(levels: Levels, valid: NDArray[np.bool_], samples: int = 14) -> float:
     """Highest correlation between any two of a few samples spread over the loop."""
+    if len(levels) < 2:
+        return 0.0
     chosen = np.linspace(0, len(levels) - 1, min(samples, len(levels))).astype(int)
     patterns = [_pattern(levels[i], valid) for i in chosen]
     pairs = [_best_correlation(a, b) for i, a in enumerate(patterns) for b in patterns[:i]]
-    return max(pairs, default=1.0)
+    return max(pairs)
 
 
 def _pattern(level: Levels, valid: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from processing.cine import Box, Cine, CineDescription, DisplayProfile, FrameSource, LevelMap, Panels, Spacing
-from processing.colour import Tint, find_colour_bars, find_tint, grey_tint, luma
+from processing.colour import LUMA_WEIGHTS, Tint, find_colour_bars, find_tint, grey_tint, luma
 from processing.errors import UnfitCineError
 from processing.evidence import Candidate, ContrastEvidence, contrast_evidence
 from processing.frozen_arrays import frozen_array
@@ -60,6 +60,13 @@ class Intake:
     limitations: tuple[Limitation, ...]
 
 
+@runtime_checkable
+class LumaSource(Protocol):
+    """A frame source that can leave chroma out: more exact where chroma is lossy, and half the work."""
+
+    def luma(self) -> FrameSource: ...
+
+
 def examine(
     source: FrameSource, profile: DisplayProfile = NOTHING_DECLARED, agent_recorded: bool = False
 ) -> Examination:
@@ -73,7 +80,8 @@ def examine(
     _check_is_cine(described)
     chosen = sample_frames(described.frames, _sample_count(described))
     frames = source.sample(chosen.tolist())
-    grey = luma(frames, described.colour)
+    exact = _luma_of(source)
+    grey = exact.sample(chosen.tolist()) if exact else luma(frames, described.colour)
     panels = find_panels(described, frames, grey, profile)
     if panels is None:
         raise UnfitCineError(
@@ -130,12 +138,13 @@ def take_cine(source: FrameSource, examination: Examination, allocate: Allocate 
     Raises UnfitCineError (incomplete) when the source yields fewer frames than it described.
     """
     described, panels = source.description, examination.panels
+    exact = _luma_of(source) if examination.tint.weights == LUMA_WEIGHTS else None
     contrast = np.asarray(allocate((described.frames, panels.contrast.rows, panels.contrast.columns), np.float32))
     bmode = None
     if panels.bmode is not None:
         bmode = np.asarray(allocate((described.frames, panels.bmode.rows, panels.bmode.columns), np.uint8))
     table = power_table(examination.tint.level_of, examination.level_map)
-    taken = _stream(source, examination, table, contrast, bmode)
+    taken = _stream(exact or source, examination, table, contrast, bmode)
     cine = Cine(
         contrast=contrast,
         valid=~examination.furniture,
@@ -190,6 +199,12 @@ def _stream(
     return _Taken(saturated, sums)
 
 
+def _luma_of(source: FrameSource) -> FrameSource | None:
+    """The luma of a lossy colour source, where it offers one."""
+    wanted = source.description.lossy and source.description.colour
+    return source.luma() if wanted and isinstance(source, LumaSource) else None
+
+
 def _check_is_cine(described: CineDescription) -> None:
     if described.frames < 2:
         raise UnfitCineError(
@@ -213,8 +228,8 @@ def _tint(
 ) -> Tint:
     if not described.colour:
         return grey_tint()
-    still = frames[len(frames) // 2]
-    bars = find_colour_bars(still, change(grey) <= STILL_LEVELS)
+    middle = len(frames) // 2
+    bars = find_colour_bars(frames[middle], grey[middle], change(grey) <= STILL_LEVELS)
     step = max(int(valid.sum()) * len(frames) // TINT_PIXELS, 1)
     cloud = frames[(slice(None), *box.slices)][:, valid].reshape(-1, 3)[::step]
     return find_tint(cloud, described.lossy, bars)
