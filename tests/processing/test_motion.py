@@ -1,0 +1,127 @@
+"""Motion against displacements that are known to a fraction of a pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from processing.cine import Cine
+from processing.motion import MotionParameters, apply_motion, estimate_motion
+from tests.processing.moving_tissue import bmode_levels, cine_of, moved, tissue
+
+SHAPE = (160, 192)
+
+
+def breathing(frames: int, amplitude_px: float) -> NDArray[np.float64]:
+    phase = (0.5 * (1.0 - np.cos(2.0 * np.pi * np.arange(frames) / 20.0))) ** 2
+    return np.stack([amplitude_px * phase, 0.3 * amplitude_px * phase], axis=1)
+
+
+def breathing_cine(displacement: NDArray[np.float64], lost: tuple[int, ...], seed: int = 0) -> Cine:
+    """Both panels show the same moving tissue; `lost` frames show another slice."""
+    rng = np.random.default_rng(seed)
+    slice_, other = tissue(SHAPE, rng), tissue(SHAPE, rng)
+    fields = [moved(other if k in lost else slice_, *d) for k, d in enumerate(displacement)]
+    bmode = np.stack([bmode_levels(field) for field in fields])
+    contrast = np.stack([np.abs(field) ** 2 for field in fields]).astype(np.float32)
+    return cine_of(contrast, bmode)
+
+
+def relative(motion_px: NDArray[np.float32], truth: NDArray[np.float64], reference: int) -> NDArray[np.float64]:
+    return motion_px - (truth - truth[reference])
+
+
+def test_breathing_is_followed_to_a_tenth_of_a_pixel() -> None:
+    truth = breathing(40, 25.0)
+    motion = estimate_motion(breathing_cine(truth, ()))
+    error = relative(motion.displacement_px, truth, motion.reference_frame)
+    assert motion.estimated_on == "B-mode"
+    assert not motion.rejected.any()
+    # Half resolution, parabola through the peak: 0.1 px of the reduced image at worst, 0.2 px of the panel.
+    assert np.abs(error).max() < 0.2
+    assert np.sqrt((error**2).mean()) < 0.1
+
+
+def test_frames_that_left_the_plane_are_rejected_and_no_others() -> None:
+    lost = (5, 17, 18, 33)
+    motion = estimate_motion(breathing_cine(breathing(40, 12.0), lost))
+    assert tuple(np.flatnonzero(motion.rejected)) == lost
+    assert [limitation.code for limitation in motion.limitations] == ["out_of_plane_frames"]
+
+
+def test_the_most_frequent_position_is_the_reference() -> None:
+    truth = np.zeros((32, 2))
+    truth[::4, 0] = 15.0 + np.arange(8)
+    motion = estimate_motion(breathing_cine(truth, ()), MotionParameters(candidates=32))
+    assert truth[motion.reference_frame, 0] == 0.0
+
+
+def test_the_corrected_cine_stands_still_and_shows_only_what_was_seen() -> None:
+    truth = np.rint(breathing(20, 12.0))
+    cine = breathing_cine(truth, ())
+    motion = estimate_motion(cine)
+    still = apply_motion(cine, motion)
+    spread = still.contrast[:, still.valid].std(axis=0) / still.contrast[:, still.valid].mean(axis=0)
+    # Whole-pixel motion undone by whole pixels: the same echoes, to rounding.
+    assert spread.max() < 1e-4
+    assert 0.6 < still.valid.mean() < 1.0
+    assert still.bmode is not None
+    assert motion.p95_mm == pytest.approx(motion.p95_px * 0.2)
+
+
+def test_a_cine_can_be_corrected_in_place() -> None:
+    truth = np.rint(breathing(20, 12.0))
+    cine = breathing_cine(truth, ())
+    motion = estimate_motion(cine)
+    buffer = cine.contrast.copy()
+    in_place = apply_motion(
+        Cine(buffer, cine.valid, cine.saturated, 1e-6, cine.frame_times_s, cine.time_zero, cine.spacing_mm, (0, 0)),
+        motion,
+        out=buffer,
+    )
+    np.testing.assert_array_equal(in_place.contrast, apply_motion(cine, motion).contrast)
+
+
+def test_without_bmode_the_contrast_panel_is_followed_through_enhancement() -> None:
+    """The level rises by 20 dB while the tissue moves: the rise must not be taken for motion."""
+    truth = breathing(40, 10.0)
+    cine = breathing_cine(truth, ())
+    gain = 10.0 ** (2.0 * np.clip((np.arange(40) - 10.0) / 15.0, 0.0, 1.0))
+    brightened = cine_of((cine.contrast * 1e-3 * gain[:, None, None]).astype(np.float32), None)
+    motion = estimate_motion(brightened)
+    assert motion.estimated_on == "contrast"
+    assert np.abs(relative(motion.displacement_px, truth, motion.reference_frame)).max() < 0.3
+    assert not motion.rejected.any()
+
+
+def test_a_dark_panel_does_not_move() -> None:
+    motion = estimate_motion(cine_of(np.full((6, 40, 48), 1e-6, np.float32), None))
+    assert not motion.displacement_px.any()
+    assert not motion.rejected.any()
+    assert np.isnan(motion.correlation).all()
+
+
+def test_phase_selection_keeps_the_resting_phase_and_states_its_share() -> None:
+    truth = breathing(60, 20.0)
+    motion = estimate_motion(breathing_cine(truth, ()), MotionParameters(phase_selected=True))
+    kept = truth[~motion.rejected, 0]
+    assert motion.phase_kept_fraction == pytest.approx(1.0 - motion.rejected.mean())
+    # cos-squared breathing rests at exhalation: half of the time within a fifth of the amplitude.
+    assert kept.max() < 0.35 * 20.0
+    assert 0.3 < motion.phase_kept_fraction < 0.7
+
+
+def test_masked_furniture_does_not_hold_the_tissue() -> None:
+    """A bright legend that stays on the screen is outside `valid` and must not vote for standing still."""
+    truth = breathing(20, 10.0)
+    cine = breathing_cine(truth, ())
+    assert cine.bmode is not None
+    bmode, valid = cine.bmode.copy(), cine.valid.copy()
+    bmode[:, :30, :60] = 255 * (np.indices((30, 60)).sum(axis=0) // 4 % 2)
+    valid[:30, :60] = False
+    masked = Cine(
+        cine.contrast, valid, cine.saturated, 1e-6, cine.frame_times_s, cine.time_zero, cine.spacing_mm, (0, 0), bmode
+    )
+    motion = estimate_motion(masked)
+    assert np.abs(relative(motion.displacement_px, truth, motion.reference_frame)).max() < 0.3
