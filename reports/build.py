@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from reports.comparison_page import comparison_page
+from reports.derived_grid import Grid
 from reports.findings import Findings
+from reports.map_pages import perfusion_maps_page, super_resolution_page
 from reports.page import png_bytes
+from reports.parametric_map import parametric_map
 from reports.pictures import PictureInputs
+from reports.presentation_state import presentation_state
 from reports.result_object import ResultContext
 from reports.secondary_capture import secondary_capture
+from reports.segmentation import Segment, segmentation
 from reports.structured_report import SrClass, structured_report
 from reports.summary_page import no_contrast_page, summary_page
 
@@ -27,6 +33,18 @@ class ReportOptions:
     sr_class: SrClass = "comprehensive 3d"
     structured_report: bool = True
     pictures: bool = True
+    segmentation: bool = True
+    parametric_maps: bool = True
+    presentation_state: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class MaskInputs:
+    """Masks to store. regions: on the contrast panel, as `Roi.mask`. vessels: on `vessel_grid`."""
+
+    regions: tuple[Segment, ...] = ()
+    vessels: tuple[Segment, ...] = ()
+    vessel_grid: Grid | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,23 +56,59 @@ class Results:
 
 
 def build_results(
-    findings: Findings, inputs: PictureInputs, context: ResultContext, options: ReportOptions | None = None
+    findings: Findings,
+    inputs: PictureInputs,
+    context: ResultContext,
+    options: ReportOptions | None = None,
+    masks: MaskInputs | None = None,
 ) -> Results:
-    """SR, pages as SC and PNG. Equal arguments give equal bytes."""
-    options = options or ReportOptions()
+    """SR, SEG, maps, presentation state, pages as SC and PNG. Equal arguments give equal bytes.
+
+    A cine without contrast gives its honest report and page only. Maps need a calibration: without one they are drawn
+    but not stored.
+    """
+    options, masks = options or ReportOptions(), masks or MaskInputs()
     objects: list[tuple[str, Dataset]] = []
     pictures: list[tuple[str, bytes]] = []
+    if findings.quality.contrast_found:
+        objects += _data_objects(findings, inputs, context, options, masks)
+    if options.structured_report:
+        evidence = tuple(dataset for _, dataset in objects)
+        objects.insert(0, ("sr.dcm", structured_report(findings, context, options.sr_class, evidence)))
     if options.pictures:
-        for index, (name, title, draw) in enumerate(_pages(findings)):
+        for index, (name, title, draw) in enumerate(_pages(findings, inputs)):
             rgb = draw(findings, inputs, context)
             objects.append((f"sc_{name}.dcm", secondary_capture(rgb, title, findings, context, index)))
             pictures.append((f"sc_{name}.png", png_bytes(rgb)))
-    if options.structured_report:
-        objects.insert(0, ("sr.dcm", structured_report(findings, context, options.sr_class)))
     return Results(tuple(objects), tuple(pictures))
 
 
-def _pages(findings: Findings) -> list[tuple[str, str, PageDrawer]]:
+def _data_objects(
+    findings: Findings, inputs: PictureInputs, context: ResultContext, options: ReportOptions, masks: MaskInputs
+) -> Iterator[tuple[str, Dataset]]:
+    panel, pixel_mm = findings.source.contrast_panel, findings.source.pixel_spacing_mm
+    if options.segmentation and masks.regions and panel is not None:
+        grid = Grid.over_box(panel.contrast, masks.regions[0].mask.shape, pixel_mm)
+        yield "seg.dcm", segmentation(masks.regions, grid, findings, context)
+    if options.segmentation and masks.vessels and masks.vessel_grid is not None:
+        yield "seg_vessels.dcm", segmentation(masks.vessels, masks.vessel_grid, findings, context, 1)
+    if options.parametric_maps and pixel_mm is not None:
+        stored = [*inputs.perfusion_maps, *inputs.flow_maps.values()]
+        for index, quantity in enumerate(stored):
+            if quantity.range is not None:
+                yield f"pm_{quantity.name.lower()}.dcm", parametric_map(quantity, context, index)
+    if options.presentation_state and (state := presentation_state(findings, context)) is not None:
+        yield "csps.dcm", state
+
+
+def _pages(findings: Findings, inputs: PictureInputs) -> Iterator[tuple[str, str, PageDrawer]]:
     if not findings.quality.contrast_found:
-        return [("summary", "No contrast enhancement found", no_contrast_page)]
-    return [("summary", "CEUS perfusion summary", summary_page)]
+        yield "summary", "No contrast enhancement found", no_contrast_page
+        return
+    yield "summary", "CEUS perfusion summary", summary_page
+    if inputs.perfusion_maps:
+        yield "maps", "CEUS perfusion maps", perfusion_maps_page
+    if findings.super_resolution.performed and inputs.flow_maps:
+        yield "super_resolution", "Super-resolution ultrasound", super_resolution_page
+    if findings.comparison.performed:
+        yield "comparison", "Before and after", comparison_page

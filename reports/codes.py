@@ -84,6 +84,8 @@ _TABLE = (
     ("PD_FLUX", "Perfusion density by flux", "Sum of track lengths per area and time"),
     ("ULM_FILLED", "Super-resolution filled share", "Share of pixels filled at the end of the acquisition"),
     ("ULM_PLATEAU", "Super-resolution fitted plateau", "Plateau of the filled share's growth"),
+    ("ULM_DENSITY", "Microbubble track density", "Tracks that crossed a super-resolved pixel"),
+    ("ULM_DIRECTION", "Flow direction", "Counter-clockwise from the image's right, in degrees"),
     ("SPEED_MEDIAN", "Flow velocity, median", "Over all track steps"),
     ("SPEED_P95", "Flow velocity, 95th percentile", "Over all track steps"),
     ("SPEED_CV", "Flow velocity coefficient of variation", "Of the per-pixel mean speed"),
@@ -119,6 +121,8 @@ _TABLE = (
     # change against an earlier study
     ("CHANGE_PCT", "Percent change from baseline", "100 (now - baseline) / baseline"),
     ("CHANGE_DIFF", "Difference from baseline", "Now minus baseline"),
+    ("BASELINE_STUDY", "Baseline study", "The earlier study compared with, and the rule that chose it"),
+    ("SETTINGS_DIFFER", "Settings that differ from the baseline", "Why absolute amplitudes are not compared"),
     ("VARIABILITY", "Against measurement variability", "Whether a change exceeds the stated repeatability"),
     ("BEYOND", "Beyond measurement variability", "The change exceeds the stated repeatability"),
     ("WITHIN", "Within measurement variability", "The change lies within the stated repeatability"),
@@ -204,6 +208,7 @@ UCUM_MEANINGS = {
     "mm/s": "millimeter per second",
     "dB": "decibel",
     "Hz": "hertz",
+    "deg": "degree",
     "{ratio}": "ratio",
     "[arb'U]": "arbitrary unit",
     "[arb'U].s": "arbitrary unit second",
@@ -262,6 +267,17 @@ VASCULAR_PATTERNS: dict[str, tuple[Code, Code]] = {
 }
 """Class of the dynamic vascular pattern, and its share of the lesion."""
 
+CHANGE_CODES: dict[str, Code] = {
+    **{symbol: PERFUSION_CODES[symbol] for symbol in PERFUSION_CODES if symbol not in ("AT", "TTP", "t0")},
+    **{f"{s}_ratio": own(f"R_{s.upper()}") for s in ("PE", "WiR", "WoR", "WiAUC", "WoAUC", "WiWoAUC", "WiPI", "AUC")},
+    **{f"{symbol}_difference_s": own(f"D_{symbol.upper()}") for symbol in ("RT", "FT", "mTT")},
+    "area_mm2": sct("42798000", "Area"),
+    "perfusion_density_percent": own("PD_THRESHOLD"),
+    "speed_mean_mm_s": dcm("110828", "Flow Velocity"),
+    "perfused_area_percent": own("PERFUSED"),
+}
+"""Names that `comparison.changes` may hold. AT and TTP may not: they tell when somebody pressed store."""
+
 R_SQUARED = dcm("126220", "R2-Coefficient")
 AREA = sct("42798000", "Area")
 FLOW_VELOCITY = dcm("110828", "Flow Velocity")
@@ -277,6 +293,7 @@ HETEROGENEITY_CODES: dict[str, Code] = {
 MEAN = sct("373098007", "Mean")
 MEDIAN = sct("373099004", "Median")
 
+BASELINE = Code("C1442488", "UMLS", "Baseline")
 LESION = sct("52988006", "Lesion")
 TISSUE = sct("85756007", "Tissue")
 BODY = sct("38266002", "Entire body as a whole")

@@ -15,8 +15,10 @@ from typing import Any
 import highdicom as hd
 from pydicom.dataset import Dataset
 
+from processing.bubbles import FlowMaps
 from processing.cine import Box, Spacing
 from reports.equipment import MODEL_NAME
+from reports.errors import InvalidFindingsError
 from reports.result_object import ResultContext
 
 ULTRASOUND_IMAGE = "1.2.840.10008.5.1.4.1.1.6.1"
@@ -26,27 +28,60 @@ SLICE_THICKNESS_MM = 1.0
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid of square or oblong pixels. origin_mm: (z, x) of the centre of its top-left pixel."""
+    """A grid of pixels laid over the source's full frame.
+
+    pitch_px: (z, x) size of a grid pixel in source pixels. origin_px: (z, x) of the centre of its top-left pixel, where
+    the centre of the full frame's top-left pixel is (0, 0). pixel_mm: the source's calibration, None without one.
+    """
 
     rows: int
     columns: int
-    spacing_mm: Spacing
-    origin_mm: tuple[float, float] = (0.0, 0.0)
+    pitch_px: tuple[float, float] = (1.0, 1.0)
+    origin_px: tuple[float, float] = (0.0, 0.0)
+    pixel_mm: Spacing | None = None
 
     @staticmethod
-    def of_box(box: Box, spacing_mm: Spacing) -> Grid:
-        """The source's own pixels inside `box`."""
-        origin = (box.y0 * spacing_mm.z_mm, box.x0 * spacing_mm.x_mm)
-        return Grid(box.rows, box.columns, spacing_mm, origin)
+    def over_box(box: Box, shape: tuple[int, ...], pixel_mm: Spacing | None) -> Grid:
+        """A grid of any resolution that covers `box` exactly."""
+        pitch = (box.rows / shape[0], box.columns / shape[1])
+        return Grid(shape[0], shape[1], pitch, (box.y0 + (pitch[0] - 1) / 2, box.x0 + (pitch[1] - 1) / 2), pixel_mm)
+
+    @staticmethod
+    def of_flow_maps(maps: FlowMaps, box: Box, pixel_mm: Spacing) -> Grid:
+        """The grid of super-resolved maps of the panel in `box`."""
+        pitch = (maps.pixel_mm.z_mm / pixel_mm.z_mm, maps.pixel_mm.x_mm / pixel_mm.x_mm)
+        origin = (box.y0 + maps.origin_mm[0] / pixel_mm.z_mm, box.x0 + maps.origin_mm[1] / pixel_mm.x_mm)
+        return Grid(maps.density.shape[0], maps.density.shape[1], pitch, origin, pixel_mm)
+
+    @property
+    def extent_px(self) -> tuple[float, float, float, float]:
+        """left, right, bottom, top edges in the full frame."""
+        (pitch_z, pitch_x), (z, x) = self.pitch_px, self.origin_px
+        left, top = x - pitch_x / 2, z - pitch_z / 2
+        return left, left + self.columns * pitch_x, top + self.rows * pitch_z, top
+
+    @property
+    def spacing_mm(self) -> list[float]:
+        """Between rows and between columns. Raises InvalidFindingsError without calibration."""
+        if self.pixel_mm is None:
+            raise InvalidFindingsError("a source without calibration has no grid in mm")
+        return [self.pitch_px[0] * self.pixel_mm.z_mm, self.pitch_px[1] * self.pixel_mm.x_mm]
+
+    @property
+    def position_mm(self) -> list[float]:
+        """Image Position of the synthetic Frame of Reference: x, y, 0."""
+        if self.pixel_mm is None:
+            raise InvalidFindingsError("a source without calibration has no grid in mm")
+        return [self.origin_px[1] * self.pixel_mm.x_mm, self.origin_px[0] * self.pixel_mm.z_mm, 0.0]
 
     def arguments(self) -> dict[str, Any]:
-        """Pixel measures, plane orientation and position as highdicom takes them."""
-        z_mm, x_mm = self.origin_mm
-        spacing = [float(self.spacing_mm.z_mm), float(self.spacing_mm.x_mm)]
+        """Pixel measures, plane orientation and position as highdicom takes them; none without calibration."""
+        if self.pixel_mm is None:
+            return {}
         return {
-            "pixel_measures": hd.PixelMeasuresSequence(pixel_spacing=spacing, slice_thickness=SLICE_THICKNESS_MM),
+            "pixel_measures": hd.PixelMeasuresSequence(self.spacing_mm, SLICE_THICKNESS_MM),
             "plane_orientation": hd.PlaneOrientationSequence("PATIENT", [1, 0, 0, 0, 1, 0]),
-            "plane_positions": [hd.PlanePositionSequence("PATIENT", [x_mm, z_mm, 0.0])],
+            "plane_positions": [hd.PlanePositionSequence("PATIENT", self.position_mm)],
         }
 
 
@@ -58,11 +93,13 @@ def proxy_image(context: ResultContext, grid: Grid) -> Dataset:
     if "NumberOfFrames" in proxy:
         del proxy.NumberOfFrames
     proxy.Rows, proxy.Columns = grid.rows, grid.columns
+    if grid.pixel_mm is None:  # nothing to lay a frame of reference in: the pixels of the source are the reference
+        return proxy
     proxy.FrameOfReferenceUID = context.identity.frame_of_reference_uid
     proxy.PositionReferenceIndicator = ""
     proxy.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    proxy.ImagePositionPatient = [grid.origin_mm[1], grid.origin_mm[0], 0.0]
-    proxy.PixelSpacing = [float(grid.spacing_mm.z_mm), float(grid.spacing_mm.x_mm)]
+    proxy.ImagePositionPatient = grid.position_mm
+    proxy.PixelSpacing = grid.spacing_mm
     proxy.SliceThickness = SLICE_THICKNESS_MM
     return proxy
 

@@ -15,21 +15,33 @@ BAR_LENGTHS_MM = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 TITLES = {"lesion": "Lesion", "reference": "Reference"}
 
 
-def draw_view(page: Page, area: Area, view: PanelView, findings: Findings) -> Area:
-    """Draw the panel centred in `area`, as large as its proportions allow. Returns where it lies."""
-    spacing = findings.source.pixel_spacing_mm
+def draw_view(page: Page, area: Area, view: PanelView, findings: Findings) -> tuple[Area, Any]:
+    """Draw a panel of the measured cine with its outlines. Returns where it lies, and its axes."""
+    corner, spacing = panel_corner(findings, view), findings.source.pixel_spacing_mm
+    return draw_panel(page, area, view, findings.rois, corner, spacing)
+
+
+def draw_panel(
+    page: Page,
+    area: Area,
+    view: PanelView,
+    rois: tuple[RoiFinding, ...],
+    corner_px: tuple[int, int],
+    spacing: Spacing | None,
+) -> tuple[Area, Any]:
+    """Draw a panel centred in `area`, as large as its proportions allow, with outlines counted from `corner_px`."""
     placed = _fitted(area, view, spacing)
     axes = page.axes(placed)
-    axes.imshow(view.rgb, interpolation="bilinear", aspect="auto", extent=_extent(view))
+    axes.imshow(view.rgb, interpolation="bilinear", aspect="auto", extent=_extent(view), zorder=0)
     axes.set_axis_off()
     axes.set_xlim(-0.5, view.box.columns - 0.5)
     axes.set_ylim(view.box.rows - 0.5, -0.5)
-    for roi in findings.rois:
+    for roi in rois:
         if roi.label != "panel" and roi.contour_px:
-            _draw_outline(axes, roi, findings, view)
+            _draw_outline(axes, roi, corner_px, view)
     if spacing is not None:
         _draw_scale_bar(axes, view, spacing)
-    return placed
+    return placed, axes
 
 
 def nice_length_mm(width_mm: float) -> float:
@@ -49,13 +61,19 @@ def _extent(view: PanelView) -> tuple[float, float, float, float]:
     return -0.5, view.box.columns - 0.5, view.box.rows - 0.5, -0.5
 
 
-def _draw_outline(axes: Any, roi: RoiFinding, findings: Findings, view: PanelView) -> None:
+def panel_corner(findings: Findings, view: PanelView) -> tuple[int, int]:
+    """(x, y) that outlines and maps are counted from when drawn on a view.
+
+    They are given in the full frame, on the contrast panel; a twin panel shows the same tissue at its own place.
+    """
+    panel = findings.source.contrast_panel
+    return (view.box.x0, view.box.y0) if panel is None else (panel.contrast.x0, panel.contrast.y0)
+
+
+def _draw_outline(axes: Any, roi: RoiFinding, corner_px: tuple[int, int], view: PanelView) -> None:
     from matplotlib.patheffects import Stroke, withStroke
 
-    # Contours are in the full frame on the contrast panel; a twin panel shows the same tissue at its own place.
-    panel = findings.source.contrast_panel
-    x0, y0 = (panel.contrast.x0, panel.contrast.y0) if panel is not None else (view.box.x0, view.box.y0)
-    points = np.array([*roi.contour_px, roi.contour_px[0]]) - (x0, y0)
+    points = np.array([*roi.contour_px, roi.contour_px[0]]) - corner_px
     colour = COLOURS[roi.label]
     halo = [Stroke(linewidth=4.5, foreground=BACKGROUND, alpha=0.75), withStroke(linewidth=0, foreground=BACKGROUND)]
     axes.plot(

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
-    ImageRegion,
     MeasurementsAndQualitativeEvaluations,
     PlanarROIMeasurementsAndQualitativeEvaluations,
-    SourceImageForMeasurementGroup,
-    SourceImageForRegion,
     TrackingIdentifier,
 )
-from pydicom.sr.coding import Code
 
 from reports import codes
+from reports.comparison_groups import comparison_groups
 from reports.findings import Findings, ModelUse, Quantity, RoiFinding
+from reports.group_parts import FINDING, image_region, source_image, tracking
 from reports.measurements import (
     area_figures,
     evaluation,
@@ -31,14 +28,7 @@ from reports.measurements import (
     values,
 )
 from reports.result_object import ResultContext
-from reports.source_header import FrameReference
 
-FINDING: dict[str, Code] = {
-    "lesion": codes.LESION,
-    "reference": codes.own("REFERENCE"),
-    "panel": codes.own("PANEL"),
-}
-TITLE = {"lesion": "Lesion", "reference": "Reference parenchyma", "panel": "Contrast panel"}
 DRAWN_BY = {"model": "BY_MODEL", "reader": "BY_READER", "file": "BY_FILE", "rule": "BY_RULE"}
 RESPONSES = {
     "responsive": ("P_RESPONSIVE", "RESPONSIVE"),
@@ -55,6 +45,8 @@ def measurement_groups(findings: Findings, context: ResultContext) -> list[Any]:
         groups += _relative_groups(findings, lesion, context)
     groups += _super_resolution_groups(findings, context)
     groups += _response_group(findings, context)
+    if lesion is not None:
+        groups += comparison_groups(findings.comparison, tracking(lesion), source_image(context.frame))
     groups.append(quality_group(findings, context))
     return groups
 
@@ -75,7 +67,7 @@ def quality_group(findings: Findings, context: ResultContext) -> Any:
         ],
     }
     if not found or panel is None:
-        return MeasurementsAndQualitativeEvaluations(source_images=[_source_image(context.frame)], **shared)
+        return MeasurementsAndQualitativeEvaluations(source_images=[source_image(context.frame)], **shared)
     box = panel.contrast
     corners = ((box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1))
     outline = tuple((x - 0.5, y - 0.5) for x, y in corners)
@@ -124,24 +116,17 @@ def _roi_groups(findings: Findings, roi: RoiFinding, context: ResultContext) -> 
         *replenishment_figures(findings, roi),
     ]
     shared: dict[str, Any] = {
-        "tracking_identifier": _tracking(roi),
+        "tracking_identifier": tracking(roi),
         "finding_type": FINDING[roi.label],
         "algorithm_id": perfusion_algorithm(findings),
         "measurements": values(figures),
         "qualitative_evaluations": [evaluation(codes.own("DRAWN_BY"), codes.own(DRAWN_BY[roi.drawn_by]))],
     }
     if len(roi.contour_px) < 3:
-        yield MeasurementsAndQualitativeEvaluations(source_images=[_source_image(context.frame)], **shared)
+        yield MeasurementsAndQualitativeEvaluations(source_images=[source_image(context.frame)], **shared)
     else:
         region = image_region(roi.contour_px, context.frame)
         yield PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=region, **shared)
-
-
-def image_region(contour_px: tuple[tuple[float, float], ...], frame: FrameReference) -> ImageRegion:
-    """A closed polyline on the source. SCOORD counts from the corner of the top-left pixel (PS3.3 C.18.6), +0.5."""
-    points = np.array([*contour_px, contour_px[0]], dtype=np.float64) + 0.5
-    source = SourceImageForRegion(frame.sop_class_uid, frame.sop_instance_uid, frame.frame_numbers)
-    return ImageRegion("POLYLINE", np.maximum(points, 0.0), source)
 
 
 def _relative_groups(findings: Findings, lesion: RoiFinding, context: ResultContext) -> Iterator[Any]:
@@ -152,10 +137,10 @@ def _relative_groups(findings: Findings, lesion: RoiFinding, context: ResultCont
         evaluations = [evaluation(codes.own("DVP_CLASS"), codes.VASCULAR_PATTERNS[pattern.dominant][0])]
     if figures or evaluations:
         yield MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=_tracking(lesion),
+            tracking_identifier=tracking(lesion),
             finding_type=codes.LESION,
             algorithm_id=perfusion_algorithm(findings),
-            source_images=[_source_image(context.frame)],
+            source_images=[source_image(context.frame)],
             measurements=values(figures) or None,
             qualitative_evaluations=evaluations or None,
         )
@@ -166,12 +151,12 @@ def _super_resolution_groups(findings: Findings, context: ResultContext) -> Iter
     if findings.super_resolution.performed and roi is not None:
         figures = list(super_resolution_figures(findings.super_resolution))
         yield MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=_tracking(roi),
+            tracking_identifier=tracking(roi),
             finding_type=codes.BLOOD_VESSEL,
             algorithm_id=AlgorithmIdentification(
                 name=f"{findings.software.name} super-resolution", version=findings.software.version
             ),
-            source_images=[_source_image(context.frame)],
+            source_images=[source_image(context.frame)],
             measurements=values(figures),
         )
 
@@ -196,19 +181,10 @@ def _response_group(findings: Findings, context: ResultContext) -> Iterator[Any]
         predicted = codes.own(RESPONSES[max(probabilities, key=lambda name: probabilities[name])][1])
     models = [model for model in findings.models if "response" in model.id]
     yield MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(roi),
+        tracking_identifier=tracking(roi),
         finding_type=codes.LESION,
         algorithm_id=model_algorithm(models[0]) if models else None,
-        source_images=[_source_image(context.frame)],
+        source_images=[source_image(context.frame)],
         measurements=values(figures) or None,
         qualitative_evaluations=[evaluation(codes.own("PRED_RESPONSE"), predicted)],
     )
-
-
-def _tracking(roi: RoiFinding) -> TrackingIdentifier:
-    name = TITLE[roi.label] if roi.label == "panel" else f"{TITLE[roi.label]} {roi.number}"
-    return TrackingIdentifier(uid=roi.tracking_uid, identifier=name)
-
-
-def _source_image(frame: FrameReference) -> SourceImageForMeasurementGroup:
-    return SourceImageForMeasurementGroup(frame.sop_class_uid, frame.sop_instance_uid, frame.frame_numbers)

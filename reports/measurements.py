@@ -23,12 +23,13 @@ from reports.parameters import PERFUSION_PARAMETERS
 
 @dataclass(frozen=True)
 class Figure:
-    """One reported number: concept, value with unit and interval, method, derivation."""
+    """One reported number: concept, value with unit and interval, method, derivation, further coded properties."""
 
     name: Code
     quantity: Quantity
     method: Code | None = None
     derivation: Code | None = None
+    properties: tuple[tuple[Code, Code], ...] = ()
 
 
 def figure(
@@ -54,10 +55,12 @@ def _measurement(figure: Figure) -> Measurement:
     item = Measurement(
         figure.name, quantity.value, codes.ucum(quantity.unit), method=figure.method, derivation=figure.derivation
     )
+    added = [CodeContentItem(name, value, RelationshipTypeValues.HAS_PROPERTIES) for name, value in figure.properties]
     if quantity.low is not None and quantity.high is not None:
         words = f"{quantity.low:.10g} to {quantity.high:.10g}"  # ten digits: read back to better than 1e-6
-        interval = TextContentItem(codes.own("CI95"), words, RelationshipTypeValues.HAS_PROPERTIES)
-        item[0].ContentSequence = ContentSequence([*item[0].get("ContentSequence", ()), interval])
+        added.append(TextContentItem(codes.own("CI95"), words, RelationshipTypeValues.HAS_PROPERTIES))
+    if added:
+        item[0].ContentSequence = ContentSequence([*item[0].get("ContentSequence", ()), *added])
     return item
 
 

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import highdicom as hd
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
-from processing.frozen_arrays import frozen_array
 from reports import codes
-from reports.derived_grid import Grid, device_arguments, proxy_image, restore_source_references
+from reports.derived_grid import device_arguments, proxy_image, restore_source_references
 from reports.errors import InvalidFindingsError
+from reports.quantity_maps import QuantityMap
 from reports.result_object import ResultContext, finish
 from reports.secondary_capture import code_sequence_item
 
 PADDING = -9999.0
 """Float Pixel Padding Value: "no value here". NaN would be lost in viewers that fit a window to the pixels."""
-
-
-@dataclass(frozen=True, eq=False)
-class QuantityMap:
-    """One quantity over a grid. values: float32 (rows, columns), NaN where there is none. unit: UCUM.
-
-    name: short, as printed ("PE"); concept: its code.
-    """
-
-    name: str
-    concept: Code
-    unit: str
-    values: NDArray[np.float32]
-    grid: Grid
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "values", frozen_array("values", self.values, np.float32, 2))
-        if self.values.shape != (self.grid.rows, self.grid.columns):
-            raise InvalidFindingsError(f"map {self.name} is {self.values.shape}, its grid {self.grid}")
-
-    @property
-    def range(self) -> tuple[float, float] | None:
-        """Smallest and largest value, None where no pixel has one."""
-        known = self.values[np.isfinite(self.values)]
-        return (float(known.min()), float(known.max())) if known.size else None
 
 
 def parametric_map(quantity: QuantityMap, context: ResultContext, index: int = 0) -> Dataset:
@@ -56,7 +28,9 @@ def parametric_map(quantity: QuantityMap, context: ResultContext, index: int = 0
         raise InvalidFindingsError(f"map {quantity.name} holds no value")
     low, high = quantity.range
     known = np.isfinite(quantity.values)
-    window = hd.VOILUTTransformation(window_center=(low + high) / 2, window_width=max(high - low, 1e-6))
+    # LINEAR needs a width of at least 1 (PS3.3 C.11.2.1.2.1), and amplitudes are small numbers.
+    width = high - low or max(abs(low), 1.0) * 1e-3
+    window = hd.VOILUTTransformation((low + high) / 2, width, voi_lut_function="LINEAR_EXACT")
     made: Dataset = hd.pm.ParametricMap(
         source_images=[proxy_image(context, quantity.grid)],
         pixel_array=np.where(known, quantity.values, np.float32(PADDING))[np.newaxis],
@@ -64,7 +38,7 @@ def parametric_map(quantity: QuantityMap, context: ResultContext, index: int = 0
         real_world_value_mappings=[_mapping(quantity, low, high)],
         voi_lut_transformations=[window],
         content_label="CEUS_MAP",
-        content_description=f"{quantity.name}: {quantity.concept.meaning}"[:64],
+        content_description=f"{quantity.name}: {quantity.meaning}"[:64],
         content_qualification="RESEARCH",
         **quantity.grid.arguments(),
         **context.series_arguments("pm", "CEUS parametric maps (research)", index),
@@ -80,7 +54,7 @@ def parametric_map(quantity: QuantityMap, context: ResultContext, index: int = 0
 def _mapping(quantity: QuantityMap, low: float, high: float) -> Any:
     return hd.pm.RealWorldValueMapping(
         lut_label=quantity.name[:16],
-        lut_explanation=quantity.concept.meaning,
+        lut_explanation=quantity.meaning,
         unit=codes.ucum(quantity.unit),
         value_range=(low, high if high > low else low + 1e-6),
         slope=1.0,

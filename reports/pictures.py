@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from processing.cine import Box
+from processing.cine import Box, Spacing
 from processing.frozen_arrays import frozen_array
 from processing.roi import RoiLabel
 from processing.tic import Tic
 from reports.errors import InvalidFindingsError
+from reports.findings import RoiFinding
+from reports.quantity_maps import QuantityMap
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +52,22 @@ class Curve:
 
 
 @dataclass(frozen=True, eq=False)
+class BaselineView:
+    """The earlier study's panel with the outlines that were measured there (in its own full frame)."""
+
+    view: PanelView
+    rois: tuple[RoiFinding, ...]
+    pixel_spacing_mm: Spacing | None
+
+
+@dataclass(frozen=True, eq=False)
 class PictureInputs:
     """Everything the pages draw beside the findings.
 
     contrast: the contrast panel at the reference frame (the whole frame where no panel was found).
-    tics, curves: by label. frame_time_s: of the reference frame, after time zero; None without a time base.
+    tics, curves: by label. perfusion_maps: in the order they are shown (at most six). flow_maps: "density", "speed",
+    "direction" of `quantity_maps.flow_quantity_maps`. baseline: of the earlier study compared with.
+    frame_time_s: of the reference frame, after time zero; None without a time base.
     """
 
     contrast: PanelView
@@ -61,3 +75,6 @@ class PictureInputs:
     tics: tuple[Tic, ...] = ()
     curves: tuple[Curve, ...] = ()
     frame_time_s: float | None = None
+    perfusion_maps: tuple[QuantityMap, ...] = ()
+    flow_maps: Mapping[str, QuantityMap] = field(default_factory=dict)
+    baseline: BaselineView | None = None

@@ -56,15 +56,18 @@ def segmentation(
 ) -> Dataset:
     """All segments of one grid as a SEG object on the reference frame; they may overlap.
 
-    Raises InvalidFindingsError for a mask of another size.
+    Without calibration there is no Frame of Reference: the masks are then laid on the source's own pixels, which only a
+    grid of these pixels can be. Raises InvalidFindingsError for a mask that does not fit its grid, or such a grid.
     """
     for segment in segments:
         if segment.mask.shape != (grid.rows, grid.columns):
             raise InvalidFindingsError(f"{segment.label} is {segment.mask.shape}, its grid {grid.rows, grid.columns}")
-    stacked = np.stack([segment.mask for segment in segments], axis=-1)[np.newaxis].astype(np.uint8)
+    stacked = np.stack([segment.mask for segment in segments], axis=-1)
+    if grid.pixel_mm is None:
+        stacked, grid = _on_full_frame(stacked, grid, context)
     made: Dataset = hd.seg.Segmentation(
         source_images=[proxy_image(context, grid)],
-        pixel_array=stacked,
+        pixel_array=stacked[np.newaxis].astype(np.uint8),
         segmentation_type="BINARY",
         segment_descriptions=[
             _description(segment, number, findings) for number, segment in enumerate(segments, start=1)
@@ -76,9 +79,21 @@ def segmentation(
         **context.series_arguments("seg", "CEUS segmentation (research)", index),
         **device_arguments(context),
     )
+    if grid.pixel_mm is None:
+        made.PatientOrientation = ""  # type 2C without a plane orientation; unknown, never invented
     restore_source_references(made, context)
     finish(made, context)
     return made
+
+
+def _on_full_frame(stacked: NDArray[np.bool_], grid: Grid, context: ResultContext) -> tuple[NDArray[np.bool_], Grid]:
+    top, left = grid.origin_px
+    if grid.pitch_px != (1.0, 1.0) or top % 1 or left % 1:
+        raise InvalidFindingsError("without calibration only a grid of the source's own pixels can be stored")
+    rows, columns = int(context.source.first.Rows), int(context.source.first.Columns)
+    whole = np.zeros((rows, columns, stacked.shape[2]), dtype=np.bool_)
+    whole[int(top) : int(top) + grid.rows, int(left) : int(left) + grid.columns] = stacked
+    return whole, Grid(rows, columns)
 
 
 def _description(segment: Segment, number: int, findings: Findings) -> hd.seg.SegmentDescription:

@@ -25,6 +25,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 
 from reports import codes
+from reports.comparison_groups import comparison_statements
 from reports.equipment import MANUFACTURER, MODEL_NAME
 from reports.findings import Findings
 from reports.measurement_groups import measurement_groups, quality_group
@@ -119,6 +120,8 @@ def _statements(findings: Findings) -> Iterator[Any]:
         ):
             if not stage.performed:
                 yield text_item(codes.own("NOT_PERFORMED"), f"{name}: {stage.reason or 'no reason recorded'}")
+    for name, words in comparison_statements(findings.comparison):
+        yield text_item(codes.own(name), words)
     for limitation in quality.limitations:
         affected = f" [{', '.join(limitation.affects)}]" if limitation.affects else ""
         yield text_item(

@@ -20,13 +20,10 @@ from reports.page import (
     BODY,
     COLOURS,
     HEADING,
-    HEIGHT_PX,
     LINE,
     MUTED,
     SMALL,
     TEXT,
-    TITLE,
-    WIDTH_PX,
     Area,
     Page,
     new_page,
@@ -35,6 +32,7 @@ from reports.page import (
     unit_words,
     wrapped,
 )
+from reports.page_frame import draw_footer, draw_header
 from reports.parameters import PERFUSION_PARAMETERS
 from reports.pictures import PictureInputs
 from reports.result_object import ResultContext
@@ -74,43 +72,6 @@ def summary_page(findings: Findings, inputs: PictureInputs, context: ResultConte
         return page.rgb()
 
 
-def draw_header(page: Page, title: str, subtitle: str, context: ResultContext) -> None:
-    """Title, what it is about, and the line that says what it may be used for."""
-    page.text(28, 20, title, fontsize=TITLE, fontweight="bold")
-    page.text(28, 64, subtitle, color=MUTED, fontsize=BODY)
-    lines = wrapped(context.disclaimer, 64)[:2]
-    frame = {"boxstyle": "round,pad=0.55", "facecolor": "none", "edgecolor": AMBER, "linewidth": 1.4}
-    page.text(
-        WIDTH_PX - 38,
-        50,
-        "\n".join(lines),
-        color=AMBER,
-        fontsize=BODY,
-        fontweight="bold",
-        ha="right",
-        va="center",
-        bbox=frame,
-    )
-
-
-def draw_footer(page: Page, findings: Findings, context: ResultContext) -> None:
-    """Where the numbers come from: source series, instance and frame; software and models by version."""
-    page.rule(24, WIDTH_PX - 24, HEIGHT_PX - 50)
-    source, frame = context.source.first, context.frame
-    series = source.get("SeriesNumber")
-    named = [
-        "Source: series " + ("–" if series is None else str(series)),
-        f"instance {source.get('InstanceNumber', '–')}",
-        f"reference frame {context.reference_frame + 1} of {findings.source.frames}",
-        f"SOP UID …{frame.sop_instance_uid[-16:]}",
-    ]
-    page.text(28, HEIGHT_PX - 39, " · ".join(named), color=MUTED, fontsize=SMALL)
-    software = findings.software
-    models = [f"{model.id} {model.version}" for model in findings.models]
-    made_by = " · ".join([f"{software.name} {software.version}", f"profile {software.profile}", *models])
-    page.text(WIDTH_PX - 28, HEIGHT_PX - 39, made_by, color=MUTED, fontsize=SMALL, ha="right")
-
-
 def _subtitle(findings: Findings) -> str:
     labels = list(findings.perfusion.by_label)
     measured = "lesion and reference parenchyma" if "reference" in labels else "lesion"
@@ -134,7 +95,7 @@ def _draw_views(page: Page, findings: Findings, inputs: PictureInputs, context: 
     inner = VIEWS.inset(14, 50, 14, 38)
     width = (inner.width - 14 * (len(named) - 1)) / len(named)
     for index, (view, words) in enumerate(named):
-        placed = draw_view(page, Area(inner.x + index * (width + 14), inner.y, width, inner.height), view, findings)
+        placed, _ = draw_view(page, Area(inner.x + index * (width + 14), inner.y, width, inner.height), view, findings)
         caption(page, placed, words)
 
 
@@ -203,14 +164,14 @@ def _columns(findings: Findings, area: Area) -> Iterator[Column]:
     by_label, ratio, difference = findings.perfusion.by_label, findings.perfusion.ratio, findings.perfusion.difference_s
     labels = [label for label in LABELS if label in by_label]
     both = bool(ratio or difference)
-    right = area.right - 20 - (215 if both else 0) - 172 * (len(labels) - 1)
+    right = area.right - 20 - (215 if both else 0) - 184 * (len(labels) - 1)
     for index, label in enumerate(labels):
 
         def figure(symbol: str, label: RoiLabel = label) -> Quantity | None:
             found = next(p for p in PERFUSION_PARAMETERS if p.symbol == symbol)
             return Quantity.of(found.of(by_label[label].metrics), found.unit)
 
-        yield Column(right + 172 * index, COLUMN_TITLES[label], COLOURS[label], figure)
+        yield Column(right + 184 * index, COLUMN_TITLES[label], COLOURS[label], figure)
     if both:
         yield Column(
             area.right - 20, "Lesion : reference", TEXT, lambda symbol: ratio.get(symbol) or difference.get(symbol)
@@ -293,7 +254,7 @@ def no_contrast_page(findings: Findings, inputs: PictureInputs, context: ResultC
         draw_header(page, "Contrast-enhanced ultrasound · not found", "No perfusion was measured", context)
         wide = Area(24, 104, 960, 1036)
         page.box(wide)
-        placed = draw_view(page, wide.inset(14, 14, 14, 40), inputs.contrast, findings)
+        placed, _ = draw_view(page, wide.inset(14, 14, 14, 40), inputs.contrast, findings)
         caption(page, placed, f"Source, frame {context.reference_frame + 1}")
         card = Area(1000, 104, 576, 1036)
         page.box(card, edge=LINE)

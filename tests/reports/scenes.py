@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from processing.cine import Box, Panels, Spacing
 from processing.limitations import Limitation
 from processing.metrics import Estimate, PerfusionMetrics
 from reports.findings import (
+    Baseline,
+    Change,
+    Comparison,
     DensityByMask,
     Enhancement,
     Findings,
     FlowHeterogeneity,
     Heterogeneity,
+    LesionMatch,
     ModelUse,
     Perfusion,
     PerfusionDensity,
@@ -204,3 +209,29 @@ def full_findings() -> Findings:
         ),
         models=(ModelUse("lesion", "1.0.0", "12" * 32, "CPUExecutionProvider", "simulated-only", 0.2, 0.5, 1.1),),
     )
+
+
+def compared_findings() -> Findings:
+    """The full lesion, compared with a study two days earlier on other settings."""
+    changes = {
+        "PE_ratio": Change(
+            Quantity(2.6, "{ratio}", 2.3, 2.9), Quantity(1.7, "{ratio}", 1.5, 1.9), -34.6, None, True, SITE
+        ),
+        "RT": Change(Quantity(6.1, "s", 5.6, 6.6), Quantity(7.0, "s", 6.3, 7.7), None, Quantity(0.9, "s"), False, SITE),
+        "mTT": Change(Quantity(15.2, "s"), Quantity(17.0, "s"), None, Quantity(1.8, "s"), None, None),
+        "PE": Change(Quantity(0.031, "[arb'U]"), Quantity(0.0209, "[arb'U]"), None, None, None, None),
+    }
+    comparison = Comparison(
+        performed=True,
+        reason=None,
+        baseline=Baseline("2.25.900", "2.25.901", CREATED - timedelta(hours=49), "nearest earlier within 72 h"),
+        hours_since=49.0,
+        match=LesionMatch(0.8, False),
+        remeasured=False,
+        settings_differ=("gain", "dose"),
+        changes=changes,
+    )
+    return replace(full_findings(), comparison=comparison)
+
+
+SITE = "site table of 2026-09-12, 14 same-day pairs"

@@ -1,0 +1,146 @@
+"""The page of before and after: both regions side by side, what changed, and whether that means anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.cine import Spacing
+from reports.findings import Change, Comparison, Findings, Quantity
+from reports.frame_view import caption, draw_panel
+from reports.page import (
+    AMBER,
+    BODY,
+    HEADING,
+    MUTED,
+    SMALL,
+    TEXT,
+    Area,
+    Page,
+    new_page,
+    number,
+    unit_words,
+    wrapped,
+)
+from reports.page_frame import draw_footer, draw_header
+from reports.pictures import PictureInputs
+from reports.result_object import ResultContext
+
+VIEWS = Area(24, 104, 960, 500)
+CONTEXT = Area(1000, 104, 576, 500)
+TABLE = Area(24, 620, 1552, 520)
+VARIABILITY = {True: ("beyond variability", AMBER), False: ("within variability", TEXT), None: ("unknown", MUTED)}
+
+
+def comparison_page(findings: Findings, inputs: PictureInputs, context: ResultContext) -> NDArray[np.uint8]:
+    """Render the page of a performed comparison."""
+    with new_page() as page:
+        comparison = findings.comparison
+        draw_header(page, "Before and after", _subtitle(comparison), context)
+        _draw_views(page, findings, inputs)
+        _draw_context(page, findings)
+        _draw_changes(page, comparison)
+        draw_footer(page, findings, context)
+        return page.rgb()
+
+
+def _subtitle(comparison: Comparison) -> str:
+    base = comparison.baseline
+    when = "" if base is None else f"Baseline of {base.datetime:%Y-%m-%d %H:%M}"
+    since = "" if comparison.hours_since is None else f"{number(comparison.hours_since)} h before"
+    rule = "" if base is None else f"rule: {base.rule}"
+    return " · ".join(words for words in (when, since, rule) if words)
+
+
+def _draw_views(page: Page, findings: Findings, inputs: PictureInputs) -> None:
+    page.box(VIEWS)
+    page.text(VIEWS.x + 20, VIEWS.y + 14, "Measured regions", fontsize=HEADING, fontweight="bold")
+    inner = VIEWS.inset(14, 48, 14, 38)
+    width = (inner.width - 14) / 2
+    left, right = Area(inner.x, inner.y, width, inner.height), Area(inner.x + width + 14, inner.y, width, inner.height)
+    if inputs.baseline is None:
+        page.box(left)
+        words = "The baseline's picture\ncould not be had"
+        page.text(left.x + width / 2, left.y + left.height / 2, words, color=MUTED, ha="center", va="center")
+    else:
+        before = inputs.baseline
+        corner = (before.view.box.x0, before.view.box.y0)
+        placed, _ = draw_panel(page, left, before.view, before.rois, corner, before.pixel_spacing_mm)
+        caption(page, placed, "Before")
+    panel = findings.source.contrast_panel
+    box = inputs.contrast.box if panel is None else panel.contrast
+    spacing: Spacing | None = findings.source.pixel_spacing_mm
+    placed, _ = draw_panel(page, right, inputs.contrast, findings.rois, (box.x0, box.y0), spacing)
+    caption(page, placed, "Now")
+
+
+def _draw_context(page: Page, findings: Findings) -> None:
+    """How sure the match is, what differs between the studies, and what the variability is taken from."""
+    comparison, area = findings.comparison, CONTEXT
+    page.box(area)
+    page.text(area.x + 20, area.y + 14, "How far it can be compared", fontsize=HEADING, fontweight="bold")
+    y = area.y + 54
+    for name, words, colour in _context_lines(comparison):
+        lines = wrapped(words, 46)
+        page.text(area.x + 20, y, name, color=MUTED, fontsize=SMALL)
+        page.text(area.x + 170, y, "\n".join(lines), color=colour, fontsize=SMALL, linespacing=1.25)
+        y += 22 * len(lines) + 10
+
+
+def _context_lines(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
+    match = comparison.match
+    if match is not None:
+        sure = "" if match.confidence is None else f" (confidence {number(match.confidence, 2)})"
+        if match.confirmed:
+            yield "Lesion match", f"confirmed by a reader{sure}", TEXT
+        else:
+            yield "Lesion match", f"UNCONFIRMED: compare both outlines{sure}", AMBER
+    again = {True: "with this version", False: "no: values as reported then", None: "unknown"}
+    yield "Re-measured", again[comparison.remeasured], TEXT
+    differ = ", ".join(comparison.settings_differ)
+    yield "Settings", f"differ: {differ}" if differ else "equal as far as recorded", AMBER if differ else TEXT
+    if differ:
+        yield "", "Absolute amplitudes are not compared; ratios and times are.", MUTED
+    sources = sorted({c.variability_source for c in comparison.changes.values() if c.variability_source})
+    yield "Variability", "; ".join(sources) or "no repeatability was stated", TEXT if sources else MUTED
+
+
+def _draw_changes(page: Page, comparison: Comparison) -> None:
+    area = TABLE
+    page.box(area)
+    page.text(area.x + 20, area.y + 14, "Changes", fontsize=HEADING, fontweight="bold")
+    page.text(area.right - 20, area.y + 17, "value [95 % interval]", color=MUTED, fontsize=SMALL, ha="right")
+    top = area.y + 50
+    stops = (area.x + 700, area.x + 1010, area.x + 1230)
+    for stop, words in zip(stops, ("Before", "Now", "Change"), strict=True):
+        page.text(stop, top, words, fontsize=BODY, fontweight="bold", ha="right")
+    page.text(area.right - 20, top, "Against variability", fontsize=BODY, fontweight="bold", ha="right")
+    page.rule(area.x + 20, area.right - 20, top + 25)
+    step = min(46.0, (area.height - 100) / max(len(comparison.changes), 1))
+    size = SMALL if step < 30 else 15.0
+    for index, (name, change) in enumerate(comparison.changes.items()):
+        y = top + 36 + (index + 0.5) * step
+        verdict, colour = VARIABILITY[change.beyond_variability]
+        page.text(area.x + 20, y, name, fontsize=size, fontweight="bold", va="center")
+        for stop, words in zip(stops, (_words(change.baseline), _words(change.now), _change(change)), strict=True):
+            page.text(stop, y, words, fontsize=size, ha="right", va="center")
+        page.text(area.right - 20, y, verdict, color=colour, fontsize=size, ha="right", va="center")
+    if not comparison.changes:
+        page.text(area.x + 20, top + 50, "No parameter could be compared.", color=MUTED)
+
+
+def _words(quantity: Quantity) -> str:
+    if quantity.value is None:
+        return "–"
+    interval = "" if quantity.low is None else f"  [{number(quantity.low)}, {number(quantity.high)}]"
+    return f"{number(quantity.value)} {unit_words(quantity.unit)}".strip() + interval
+
+
+def _change(change: Change) -> str:
+    if change.percent is not None:
+        return f"{change.percent:+.1f} %".replace("-", "−")
+    if change.difference is not None and change.difference.value is not None:
+        return f"{change.difference.value:+.2f} {unit_words(change.difference.unit)}".replace("-", "−")
+    return "not compared"

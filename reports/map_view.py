@@ -1,0 +1,140 @@
+"""A parameter image on a page: the map over its panel, with a colour key that carries unit, least and greatest."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.findings import Findings
+from reports.frame_view import draw_view, panel_corner
+from reports.page import BODY, HEADING, MUTED, SMALL, TEXT, Area, Page, number, power_of_ten, unit_words
+from reports.pictures import PanelView
+from reports.quantity_maps import QuantityMap
+
+KEY_WIDTH = 120
+"""Pixels right of a map that its colour key takes."""
+
+LIFT = 70
+"""Least level of a cyclic map's colours: the dark half of the circle would vanish on a dark page."""
+
+
+@dataclass(frozen=True)
+class MapStyle:
+    """Colours of a quantity: all perceptually uniform and readable without colour vision; `cyclic` for directions.
+
+    logarithmic: the key is drawn over orders of magnitude (density). ground: brightness left to the panel below.
+    """
+
+    colours: str
+    cyclic: bool = False
+    logarithmic: bool = False
+    ground: float = 0.45
+
+
+AMPLITUDE, TIME, DENSITY = MapStyle("cividis"), MapStyle("viridis"), MapStyle("inferno", logarithmic=True, ground=0.25)
+SPEED, DIRECTION = MapStyle("viridis", ground=0.25), MapStyle("twilight", cyclic=True, ground=0.25)
+
+
+def draw_map(
+    page: Page, area: Area, quantity: QuantityMap, style: MapStyle, view: PanelView, findings: Findings
+) -> None:
+    """The map over the dimmed panel, its title above, its key at the right."""
+    page.box(area)
+    title = page.text(area.x + 18, area.y + 12, quantity.name, fontsize=HEADING, fontweight="bold")
+    page.text(area.x + 28 + page.width_px(title), area.y + 15, quantity.meaning, color=MUTED, fontsize=SMALL)
+    inner = area.inset(14, 46, 14 + KEY_WIDTH, 16)
+    placed, axes = draw_view(page, inner, _dimmed(view, style.ground), findings)
+    limits = display_range(quantity, style)
+    if limits is None:
+        words = "no value in any pixel"
+        page.text(placed.x + placed.width / 2, placed.y + placed.height / 2, words, color=TEXT, ha="center")
+        return
+    left, right, bottom, top = quantity.grid.extent_px
+    x0, y0 = panel_corner(findings, view)
+    shown = coloured(quantity.values, style, limits)
+    extent = (left - x0, right - x0, bottom - y0, top - y0)
+    axes.imshow(shown, extent=extent, interpolation="nearest", zorder=0.5, aspect="auto")
+    axes.set_xlim(-0.5, view.box.columns - 0.5)
+    axes.set_ylim(view.box.rows - 0.5, -0.5)
+    if style.cyclic:
+        _draw_wheel(page, Area(area.right - KEY_WIDTH - 4, placed.y + 8, KEY_WIDTH - 8, KEY_WIDTH - 8), style)
+    else:
+        _draw_key(page, Area(area.right - KEY_WIDTH + 4, placed.y, 18, placed.height), quantity, style, limits)
+
+
+def display_range(quantity: QuantityMap, style: MapStyle) -> tuple[float, float] | None:
+    """The values at the ends of the key: least and greatest of the map; the full circle for directions."""
+    if quantity.range is None:
+        return None
+    if style.cyclic:
+        return -180.0, 180.0
+    low, high = quantity.range
+    return (low, high) if high > low else (low, low + max(abs(low), 1.0) * 1e-3)
+
+
+def coloured(values: NDArray[np.float32], style: MapStyle, limits: tuple[float, float]) -> NDArray[np.uint8]:
+    """RGBA of the map; transparent where there is no value."""
+    from matplotlib import colormaps
+
+    low, high = limits
+    known = np.isfinite(values)
+    filled = np.where(known, values, low)
+    if style.logarithmic and low > 0:
+        share = np.log(filled / low) / math.log(high / low)
+    else:
+        share = (filled - low) / (high - low)
+    painted: NDArray[np.uint8] = colormaps[style.colours](np.clip(share, 0, 1), bytes=True)
+    if style.cyclic:
+        painted[..., :3] = LIFT + (255 - LIFT) / 255 * painted[..., :3]
+    painted[..., 3] = np.where(known, 255, 0)
+    return painted
+
+
+def _dimmed(view: PanelView, ground: float) -> PanelView:
+    """The panel as a quiet grey ground: luma (ITU-R BT.601) at the share `ground`."""
+    grey = view.rgb @ np.array([0.299, 0.587, 0.114]) * ground
+    return PanelView(grey.astype(np.uint8), view.box)
+
+
+def _draw_key(page: Page, area: Area, quantity: QuantityMap, style: MapStyle, limits: tuple[float, float]) -> None:
+    from matplotlib import colormaps
+
+    axes = page.axes(area)
+    ramp = np.linspace(1, 0, 256)[:, np.newaxis]
+    axes.imshow(colormaps[style.colours](ramp), aspect="auto", extent=(0, 1, 0, 1))
+    axes.set_axis_off()
+    low, high = limits
+    size = max(abs(low), abs(high))
+    exponent = 0 if size == 0 or 1e-1 <= size < 1e4 else 3 * math.floor(math.log10(size) / 3)
+    scale = 10.0**-exponent
+    middle = math.sqrt(low * high) if style.logarithmic and low > 0 else (low + high) / 2
+    for value, y, va in (
+        (high, area.y, "top"),
+        (middle, area.y + area.height / 2, "center"),
+        (low, area.bottom, "bottom"),
+    ):
+        page.text(area.right + 7, y, number(value * scale), fontsize=SMALL, va=va)
+    unit = f"{power_of_ten(exponent)} {unit_words(quantity.unit)}".strip()
+    if unit:
+        page.text(area.right + 7, area.y + area.height / 4, unit, color=MUTED, fontsize=SMALL, va="center")
+
+
+def _draw_wheel(page: Page, area: Area, style: MapStyle) -> None:
+    """The key of a direction: colours around a circle as they run in the image, 0 to the right."""
+    from matplotlib import colormaps
+
+    axes = page.axes(area)
+    grid = np.linspace(-1, 1, 181)
+    x, y = np.meshgrid(grid, grid[::-1])
+    radius = np.hypot(x, y)
+    share = (np.degrees(np.arctan2(y, x)) + 180) / 360
+    painted = colormaps[style.colours](share)
+    painted[..., :3] = LIFT / 255 + (255 - LIFT) / 255 * painted[..., :3]
+    painted[..., 3] = np.where((radius < 1) & (radius > 0.45), 1.0, 0.0)
+    axes.imshow(painted, extent=(-1, 1, -1, 1))
+    axes.set_axis_off()
+    for words, px, py in (("→", 0.26, 0), ("←", -0.26, 0), ("↑", 0, 0.26), ("↓", 0, -0.26)):
+        axes.text(px, py, words, color=TEXT, fontsize=BODY, ha="center", va="center")

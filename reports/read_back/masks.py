@@ -1,0 +1,132 @@
+"""Masks out of Segmentation objects, ours or a reader's, on the pixels of the source they were drawn on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from processing.cine import Spacing
+from processing.frozen_arrays import frozen_array
+from processing.roi import RoiLabel
+from reports import codes
+from reports.errors import UnreadableObjectError
+from reports.read_back.report import code_of, key
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentMask:
+    """One segment in one frame. mask: bool (rows, columns) of the SEG's own grid.
+
+    sop_instance_uid, frame_number: of the image it was drawn on ("" and None where the SEG names none). spacing_mm,
+    position_mm: the grid in its Frame of Reference; None where the SEG has none and lies on the image's own pixels.
+    """
+
+    mask: NDArray[np.bool_]
+    label: RoiLabel | None
+    segment_label: str
+    tracking_uid: str
+    sop_instance_uid: str
+    frame_number: int | None
+    frame_of_reference_uid: str
+    spacing_mm: Spacing | None
+    position_mm: tuple[float, float, float] | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mask", frozen_array("mask", self.mask, np.bool_, 2))
+
+    def on_frame(self, rows: int, columns: int, pixel_mm: Spacing | None) -> NDArray[np.bool_]:
+        """The mask on the full frame of its image: nearest grid pixel to each source pixel's centre.
+
+        Raises UnreadableObjectError where the grids cannot belong together: other size without a Frame of Reference,
+        another calibration, or a grid that lies outside of the frame.
+        """
+        if self.spacing_mm is None or self.position_mm is None:
+            if self.mask.shape != (rows, columns):
+                raise UnreadableObjectError(f"the mask is {self.mask.shape} pixels, its image {(rows, columns)}")
+            return self.mask
+        if pixel_mm is None:
+            raise UnreadableObjectError("the mask is in mm, its image has no calibration")
+        z = (np.arange(rows) * pixel_mm.z_mm - self.position_mm[1]) / self.spacing_mm.z_mm
+        x = (np.arange(columns) * pixel_mm.x_mm - self.position_mm[0]) / self.spacing_mm.x_mm
+        row, column = np.round(z).astype(int), np.round(x).astype(int)
+        inside_z, inside_x = (row >= 0) & (row < self.mask.shape[0]), (column >= 0) & (column < self.mask.shape[1])
+        whole = np.zeros((rows, columns), dtype=np.bool_)
+        whole[np.ix_(inside_z, inside_x)] = self.mask[np.ix_(row[inside_z], column[inside_x])]
+        if self.mask.any() and not whole.any():
+            raise UnreadableObjectError("the mask lies outside of its image")
+        return whole
+
+
+def read_masks(dataset: Dataset) -> tuple[SegmentMask, ...]:
+    """Every non-empty segment and frame of a BINARY segmentation.
+
+    Raises UnreadableObjectError for another class or type, and where every segment is empty.
+    """
+    if dataset.get("SOPClassUID") != SEGMENTATION:
+        raise UnreadableObjectError(f"SOP class {dataset.get('SOPClassUID')} is no segmentation")
+    if dataset.get("SegmentationType") != "BINARY":
+        raise UnreadableObjectError(f"segmentation type {dataset.get('SegmentationType')} is not read, only BINARY")
+    found = tuple(mask for mask in _frames(dataset) if mask.mask.any())
+    if not found:
+        raise UnreadableObjectError("every segment is empty")
+    return found
+
+
+def _frames(dataset: Dataset) -> Iterator[SegmentMask]:
+    pixels = np.asarray(dataset.pixel_array).astype(np.bool_)
+    pixels = pixels[np.newaxis] if pixels.ndim == 2 else pixels
+    segments = {int(segment.SegmentNumber): segment for segment in dataset.SegmentSequence}
+    shared = dataset.get("SharedFunctionalGroupsSequence", [Dataset()])[0]
+    for frame, groups in zip(pixels, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        identified = groups.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
+        segment = segments[int(identified[0].ReferencedSegmentNumber)]
+        uid, number = _source(groups, shared)
+        spacing, position = _geometry(groups, shared)
+        yield SegmentMask(
+            mask=frame.copy(),
+            label=_label(segment),
+            segment_label=str(segment.SegmentLabel),
+            tracking_uid=str(segment.get("TrackingUID") or ""),
+            sop_instance_uid=uid,
+            frame_number=number,
+            frame_of_reference_uid=str(dataset.get("FrameOfReferenceUID") or ""),
+            spacing_mm=spacing,
+            position_mm=position,
+        )
+
+
+def _label(segment: Dataset) -> RoiLabel | None:
+    kind = code_of(segment.get("SegmentedPropertyTypeCodeSequence"))
+    name = str(segment.SegmentLabel).lower()
+    if "ref" in name or "parenchyma" in name:
+        return "reference"
+    lesions = {key(codes.LESION), ("108369006", "SCT")}
+    if (kind is not None and key(kind) in lesions) or any(w in name for w in ("lesion", "tumor", "tumour")):
+        return "lesion"
+    return None
+
+
+def _source(groups: Dataset, shared: Dataset) -> tuple[str, int | None]:
+    derived = groups.get("DerivationImageSequence") or shared.get("DerivationImageSequence")
+    images = derived[0].get("SourceImageSequence") if derived else None
+    if not images:
+        return "", None
+    frames = images[0].get("ReferencedFrameNumber")
+    number = frames if isinstance(frames, (int, type(None))) else frames[0]
+    return str(images[0].ReferencedSOPInstanceUID), None if number is None else int(number)
+
+
+def _geometry(groups: Dataset, shared: Dataset) -> tuple[Spacing | None, tuple[float, float, float] | None]:
+    measures = groups.get("PixelMeasuresSequence") or shared.get("PixelMeasuresSequence")
+    planes = groups.get("PlanePositionSequence") or shared.get("PlanePositionSequence")
+    if not measures or not planes:
+        return None, None
+    z_mm, x_mm = map(float, measures[0].PixelSpacing)
+    x, y, z = map(float, planes[0].ImagePositionPatient)
+    return Spacing(z_mm, x_mm), (x, y, z)
