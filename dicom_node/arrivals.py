@@ -22,6 +22,7 @@ from dicom_node.clips import Arrival, clip_of
 from dicom_node.config import Settings, result_digest
 from dicom_node.errors import UnreadableCineError
 from dicom_node.jobs import Job, JobBook, job_name
+from dicom_node.service_notify import Pulse
 from dicom_node.site_profiles import match_profile
 from dicom_node.spool import Spool
 
@@ -107,9 +108,12 @@ class Arrivals:
             log.info("stills are not measured", count=len(fresh))
 
 
-def watch(arrivals: Arrivals, spool: Spool, order_unfinished: Callable[[], None], stop: threading.Event) -> None:
+def watch(
+    arrivals: Arrivals, spool: Spool, order_unfinished: Callable[[], None], stop: threading.Event, pulse: Pulse
+) -> None:
     """Make jobs of acquisitions as they become ready, and have them ordered, until `stop` is set."""
     while not stop.is_set():
+        pulse.beat()
         waiting = arrivals.order_ready(datetime.now(UTC))[1]
         order_unfinished()
         spool.doorbell.wait(WAITING_S if waiting else IDLE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -60,13 +61,32 @@ def probe(settings: Settings) -> Readiness:
     return Readiness(tuple(parts), free_bytes)
 
 
+def role_fault(settings: Settings, role: str) -> str:
+    """What keeps one role from working that a restart may cure; empty when nothing does.
+
+    A full disk is no such thing: the receiver must stay to answer 0xA700 and C-ECHO, and recovers alone.
+    """
+    spool = DataFolder(settings.node.data_dir).spool
+    asked: dict[str, tuple[Callable[[], Part], ...]] = {
+        "receiver": (lambda: _receiver(settings), lambda: _spool(spool, full_is_fine=True)),
+        "worker": (lambda: _database(settings), lambda: _spool(spool, full_is_fine=True)),
+        "sender": (lambda: _database(settings),),
+        "web": (lambda: _listens("web", settings.web.host, settings.web.port),),
+    }
+    parts = (ask() for ask in asked[role])
+    return next((f"{part.name}: {part.text}" for part in parts if not part.ready), "")
+
+
 def _receiver(settings: Settings) -> Part:
-    host, port = settings.node.host, settings.node.port
+    return _listens("receiver", settings.node.host, settings.node.port)
+
+
+def _listens(name: str, host: str, port: int) -> Part:
     try:
         with socket.create_connection((_reachable(host), port), timeout=PROBE_TIMEOUT_S):
-            return Part("receiver", True, f"listens on port {port}")
+            return Part(name, True, f"listens on port {port}")
     except OSError as error:
-        return Part("receiver", False, f"nothing listens on {host}:{port} ({error.strerror or error})")
+        return Part(name, False, f"nothing listens on {host}:{port} ({error.strerror or error})")
 
 
 def _reachable(host: str) -> str:
@@ -114,7 +134,7 @@ def _driver_url(url: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg://", 1).replace("postgres://", "postgresql+psycopg://", 1)
 
 
-def _spool(folder: Path) -> Part:
+def _spool(folder: Path, *, full_is_fine: bool = False) -> Part:
     trial = folder / f".probe.{os.getpid()}"
     try:
         try:
@@ -122,6 +142,8 @@ def _spool(folder: Path) -> Part:
         finally:
             trial.unlink(missing_ok=True)
     except OSError as error:
+        if full_is_fine and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Part("spool", True, "full")
         return Part("spool", False, f"{folder} takes no files ({error.strerror})")
     return Part("spool", True, "takes files")
 

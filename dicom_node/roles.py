@@ -17,14 +17,16 @@ from contextlib import contextmanager
 
 import structlog
 
-from dicom_node import engine, role_locks
+from dicom_node import engine, role_locks, service_notify
 from dicom_node.acquisition import Peer, PeerRole
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
+from dicom_node.readiness import role_fault
 from dicom_node.spool import Spool
 
 log = structlog.get_logger()
 
+PULSE = service_notify.Pulse()
 DELIVERIES_AT_ONCE = 4
 """For each destination: enough to hide a slow PACS's latency, few enough for its association limit."""
 
@@ -71,7 +73,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         orders = workflow.Orders(here)
         log.info("working", children=workers, assembler=mine)
         if mine:
-            watch(Arrivals(settings, spool, here.jobs), spool, orders.place_unfinished, stop)
+            watch(Arrivals(settings, spool, here.jobs), spool, orders.place_unfinished, stop, PULSE)
         stop.wait()
         children.close()
 
@@ -112,11 +114,15 @@ def run_role(settings: Settings, role: str) -> None:
         signal.signal(number, lambda *_: stop.set())
     folder = DataFolder(settings.node.data_dir)
     folder.prepare()
-    with role_locks.alive(folder.roles, role):
+    with role_locks.alive(folder.roles, role), service_notify.watched(lambda: _fault(settings, role)):
         ROLES[role](settings, stop)
     log.info("stopped")
     # The engine's and the web server's daemon threads may still wait on sockets; everything durable is on disk.
     os._exit(0)
+
+
+def _fault(settings: Settings, role: str) -> str:
+    return PULSE.fault() or role_fault(settings, role)
 
 
 def peers(settings: Settings) -> tuple[Peer, ...]:

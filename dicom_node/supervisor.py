@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from dicom_node import service_notify
 from dicom_node.config import Settings
 from dicom_node.errors import NodeError
 from dicom_node.numeric_children import PR_SET_PDEATHSIG
@@ -57,18 +58,23 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
         self._children = [_Child(role, self._spawn(role)) for role in self._roles]
+        teller = service_notify.Teller()
         try:
             while not self._stop.wait(0.1):
                 for child in self._children:
                     self._look_after(child)
+                # No thread tells it (a fork needs a process without threads); a loop that hangs falls silent by itself.
+                teller.tell_when_due()
         finally:
+            service_notify.notify("STOPPING=1")
             self._end_all()
 
     def _spawn(self, role: str) -> subprocess.Popen[bytes]:
         arguments = [sys.executable, "-m", "dicom_node", "run", role]
         if self._config is not None:
             arguments += ["--config", str(self._config)]
-        return subprocess.Popen(arguments, preexec_fn=_die_with_the_supervisor)  # noqa: PLW1509  # no thread runs yet
+        environment = service_notify.for_children()
+        return subprocess.Popen(arguments, preexec_fn=_die_with_the_supervisor, env=environment)  # noqa: PLW1509  # no thread runs yet
 
     def _look_after(self, child: _Child) -> None:
         now_s = time.monotonic()

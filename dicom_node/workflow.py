@@ -21,7 +21,6 @@ from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ChildDiedError, NodeError
 from dicom_node.jobs import Job, JobBook
-from dicom_node.measuring import MeasuringOrder, measure_job, stated_memory_mb
 from dicom_node.numeric_children import MemoryBudget, NumericChildren
 from dicom_node.results import ResultFolder
 
@@ -90,6 +89,9 @@ def measure(job_name: str) -> Outcome:
         return "measured"
     if here.children is None or here.memory is None:
         raise NodeError("this role has no numeric children: a fault of the node itself")
+    # Brings numba, which makes memory executable: the sender, which shares this module, is not allowed that.
+    from dicom_node.measuring import MeasuringOrder, measure_job, stated_memory_mb
+
     order = MeasuringOrder(here.settings, here.folder, job)
     wanted_mb = stated_memory_mb([Path(file) for file in job.files])
     log.info("job started", job=job_name, acquisition=job.acquisition, memory_mb=wanted_mb)
