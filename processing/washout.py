@@ -80,8 +80,8 @@ def wash_out(lesion: Tic, reference: Tic, time_zero: TimeZero, parameters: WashO
 
 
 def _visible(level: NDArray[np.float64], parameters: WashOutParameters) -> NDArray[np.bool_]:
-    """Where a curve stands clear of its own darkest tenth."""
-    return np.asarray(level > np.percentile(level, 10.0) * 10.0 ** (parameters.visible_db / 10.0))
+    """Where a curve stands clear of its own darkest moment (smoothed, so not a single dark frame)."""
+    return np.asarray(level > level.min() * 10.0 ** (parameters.visible_db / 10.0))
 
 
 def _onset(

@@ -1,14 +1,20 @@
-"""The four bolus models of the field: value, analytic gradient and everything read off the curve.
+"""The curves of the field, four of a bolus and two of replenishment: value, analytic gradient, what is read off them.
 
-A model is a number (LOG_NORMAL, GAMMA_VARIATE, LDRW, FPT) and five parameters theta: ln area, location, ln shape, t0,
-offset. Location is m (log-normal), ln x_p (gamma variate), ln u (LDRW, FPT); shape is s, a, l, l. x = t - t0 > 0:
+A model is a number (LOG_NORMAL, GAMMA_VARIATE, LDRW, FPT, EXPONENTIAL, S_SHAPED) and five parameters theta: ln area,
+location, ln shape, t0, offset. Location is m (log-normal), ln x_p (gamma variate), ln u (LDRW, FPT); shape is s, a, l,
+l. x = t - t0 > 0:
 
     log-normal     A / (x s sqrt(2 pi)) exp(-(ln x - m)^2 / (2 s^2))              Strouthos 2010, TUFFC 57:1296
     gamma variate  A b^-(a+1) / Gamma(a+1) x^a exp(-x/b),  b = x_p / a            Thompson 1964
     LDRW           A sqrt(l / (2 pi u x)) exp(-(l/2)(x/u + u/x - 2))              Mischi 2003
     FPT            A sqrt(l u / (2 pi x^3)) exp(-(l/2)(x/u + u/x - 2))            Wise 1966 (inverse Gaussian)
 
-All start flat at t0 (shape bounds of the caller keep a > 1), so the gradient is continuous there.
+Two curves of destruction and replenishment share the engine (A is the plateau, ln A its parameter):
+
+    exponential    A (1 - exp(-x / tau)),  location ln tau, no shape                 Wei 1998, Circulation 97:473
+    S-shaped       A Phi((ln x - m) / s),  location m, shape s                       Arditi 2006, TUFFC 53:1118
+
+All boluses start flat at t0 (shape bounds of the caller keep a > 1), so the gradient is continuous there.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ from numpy.typing import NDArray
 
 from processing.kernels.jit import jit
 
-LOG_NORMAL, GAMMA_VARIATE, LDRW, FPT = 0, 1, 2, 3
+LOG_NORMAL, GAMMA_VARIATE, LDRW, FPT, EXPONENTIAL, S_SHAPED = range(6)
 LN_AREA, LOCATION, LN_SHAPE, T0, OFFSET = 0, 1, 2, 3, 4
 
 (
@@ -44,6 +50,7 @@ LN_AREA, LOCATION, LN_SHAPE, T0, OFFSET = 0, 1, 2, 3, 4
 CHARACTERISTICS = 16
 
 LN_2PI = math.log(2.0 * math.pi)
+SQRT_HALF = math.sqrt(0.5)
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 NODES, WEIGHTS = _NODES.copy(), _WEIGHTS.copy()
 """24 Gauss-Legendre nodes: a partial area between arrival, peak and end errs below 1e-9 of itself."""
@@ -73,6 +80,8 @@ def constants(model: int, theta: NDArray[np.float64]) -> tuple[float, float, flo
         ln_b = location - ln_shape
         ln_front = ln_area - (shape + 1.0) * ln_b - math.lgamma(shape + 1.0)
         return ln_front, shape, math.exp(-location), -ln_b + (shape + 1.0) / shape - digamma(shape + 1.0)
+    if model >= 4:
+        return math.exp(ln_area), location, 1.0 / shape, math.exp(-location)
     sign = -1.0 if model == 2 else 1.0
     return ln_area + 0.5 * (ln_shape - LN_2PI + sign * location), shape, math.exp(location), math.exp(-location)
 
@@ -89,6 +98,13 @@ def sample(model: int, k0: float, k1: float, k2: float, k3: float, x: float) -> 
         relative = x * k2
         f = math.exp(k0 + k1 * (ln_x - relative))
         return f, f * (k1 * relative - k1 - 1.0), f * k1 * (k3 + ln_x - relative), f * k1 * (k2 - 1.0 / x)
+    if model == 4:
+        decay = k0 * math.exp(-x * k3)
+        return k0 - decay, -decay * x * k3, 0.0, -decay * k3
+    if model == 5:
+        z = (ln_x - k1) * k2
+        normal = k0 * math.exp(-0.5 * z * z - 0.5 * LN_2PI)
+        return 0.5 * k0 * math.erfc(-z * SQRT_HALF), -normal * k2, -normal * z, -normal * k2 / x
     up, down = x * k3, k2 / x
     spread = 0.5 * k1 * (up + down - 2.0)
     skew = 0.5 * k1 * (up - down)

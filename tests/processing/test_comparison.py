@@ -19,7 +19,7 @@ from tests.accuracy.bolus_scenes import TrueCurve, density, frame_times, speckle
 
 TIME_S = frame_times(5.0, 150.0)
 LESION = TrueCurve("log-normal", 4.0, 4.0, density("log-normal", 8.0, 0.5), 0.002)
-LIVER = TrueCurve("log-normal", 5.0, 6.0, density("log-normal", 14.0, 0.7), 0.002)
+LIVER = TrueCurve("log-normal", 12.0, 6.0, density("log-normal", 18.0, 0.8), 0.002)
 
 
 def tic(power: NDArray[np.float64], label: str, seed: int | None = None, time_s: NDArray[np.float64] = TIME_S) -> Tic:
