@@ -133,6 +133,16 @@ class EngineClient:
             raise EngineError(_database_fault(error)) from error
         return [EngineJob(w.workflow_id, w.name, w.status, w.queue_name or "", _moment(w.dequeued_at)) for w in found]
 
+    def forget(self, job_names: Sequence[str]) -> None:
+        """Delete every workflow of these jobs. Raises EngineError where the database does not answer."""
+        try:
+            found = self._client.list_workflows(
+                workflow_id_prefix=[f"{name}." for name in job_names], load_input=False, load_output=False
+            )
+            self._client.delete_workflows([w.workflow_id for w in found])
+        except SQLAlchemyError as error:
+            raise EngineError(_database_fault(error)) from error
+
     def cancel(self, workflow_id: str) -> None:
         """Stop a job at its next step."""
         self._client.cancel_workflow(workflow_id)

@@ -91,6 +91,10 @@ class JobBook:
         self._read = {name: self._read[name] for name in changed}
         return sorted((job for _, job in self._read.values()), key=lambda job: (job.accepted_at, job.name))
 
+    def remove(self, name: str) -> None:
+        """Forget a job (retention)."""
+        (self._root / f"{name}.json").unlink(missing_ok=True)
+
     def fail(self, name: str, sentence: str) -> None:
         """Record why the job ended without a result."""
         self.write(replace(self.get(name), failure=sentence))

@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import structlog
 
@@ -57,6 +58,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     from dicom_node.arrivals import Arrivals, only_assembler, watch
     from dicom_node.jobs import JobBook
     from dicom_node.numeric_children import MemoryBudget, NumericChildren, cores, machine_memory_mb
+    from dicom_node.retention import Keeper
 
     folder = DataFolder(settings.node.data_dir)
     shutil.rmtree(folder.scratch, ignore_errors=True)
@@ -73,7 +75,14 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         orders = workflow.Orders(here)
         log.info("working", children=workers, assembler=mine)
         if mine:
-            watch(Arrivals(settings, spool, here.jobs), spool, orders.place_unfinished, stop, PULSE)
+            keeper = Keeper(settings, spool)
+            keeper.tidy_when_due(datetime.now(UTC))  # before anything is assembled: ends what a crash interrupted
+
+            def look_after() -> None:
+                orders.place_unfinished()
+                keeper.tidy_when_due(datetime.now(UTC))
+
+            watch(Arrivals(settings, spool, here.jobs), spool, look_after, stop, PULSE)
         stop.wait()
         children.close()
 
