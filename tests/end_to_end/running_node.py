@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from tests.peers import echoscu, free_ports
+from tests.peers import echoscu, free_ports, storescu
 
 START_LIMIT_S = 60.0  # two cores shared with another test worker, compiling kernels: 20 s were seen
 FINISH_LIMIT_S = 180.0
@@ -94,6 +94,11 @@ class RunningNode:
         found = until(find, START_LIMIT_S, f"the {name} runs")
         assert isinstance(found, psutil.Process)
         return found
+
+    def scan(self, *paths: Path) -> None:
+        """Send files as the scanner does, over one association; the node must answer success to each."""
+        sent = storescu(paths, self.port, called="CEUS_NODE", calling="SCANNER", options=("-xy",))  # JPEG baseline
+        assert sent.returncode == 0, sent.stderr + sent.stdout
 
     def kill(self, name: str) -> None:
         """kill -9 of one role; the supervisor starts it again."""

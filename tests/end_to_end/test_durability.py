@@ -13,7 +13,7 @@ from dicom_node.simulated_exam import ExamPlan, icu_exam
 from dicom_node.simulated_scanner import CineIdentity, write_cine
 from processing.simulation.scenes import TINY_BOLUS, bolus_scene
 from tests.end_to_end.running_node import FINISH_LIMIT_S, RunningNode, until
-from tests.peers import Orthanc, storescu
+from tests.peers import Orthanc
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(400)]
 
@@ -56,7 +56,7 @@ def test_an_exam_of_two_injections_stills_and_a_neighbour(tmp_path: Path) -> Non
     """Three loops of two injections, five stills, another patient interleaved; then a fourth loop."""
     exam = icu_exam(tmp_path, ExamPlan(datetime.now(UTC).replace(microsecond=0)))
     with Orthanc(tmp_path) as orthanc, RunningNode(tmp_path / "node", pacs_of(orthanc), profile()) as node:
-        storescu(exam.send_order, node.port, called="CEUS_NODE", calling="SCANNER")
+        node.scan(*exam.send_order)
         node.wait_for_results(3)
         first = wait_for_objects(orthanc, 6)
         sources = sorted(sorted(findings["source"]["sop_instance_uids"]) for findings in node.findings())
@@ -73,18 +73,16 @@ def test_an_exam_of_two_injections_stills_and_a_neighbour(tmp_path: Path) -> Non
             for f in node.findings()
             if f is not neighbour and f["source"] != neighbour["source"]
         }
-        storescu([exam.fourth_loop.path], node.port, called="CEUS_NODE", calling="SCANNER")
+        node.scan(exam.fourth_loop.path)
         node.wait_for_results(4)
         after = wait_for_objects(orthanc, 8)
         assert first < after, "nothing sent was replaced"
         assert set(attempts(node).values()) == {1}, "nothing was sent twice"
         own = [o for o in orthanc.instances() if o["SOPInstanceUID"] in after]
-        storescu(
-            [_saved(orthanc, item["id"], tmp_path) for item in own], node.port, called="CEUS_NODE", calling="SCANNER"
-        )
-        storescu(exam.send_order, node.port, called="CEUS_NODE", calling="SCANNER")
+        node.scan(*(_saved(orthanc, item["id"], tmp_path) for item in own))
+        node.scan(*exam.send_order)
         done = tiny_cine(tmp_path, "marker")  # measured after everything above: what came before had its chance
-        storescu([done], node.port, called="CEUS_NODE", calling="SCANNER")
+        node.scan(done)
         assert len(node.wait_for_results(5)) == 5, "own objects coming back, and sources sent again, start nothing"
 
 
@@ -98,7 +96,7 @@ def test_killed_between_reception_and_processing_and_in_the_middle_of_a_job(tmp_
     cine = tiny_cine(tmp_path, "killed")
     with Orthanc(tmp_path) as orthanc, RunningNode(tmp_path / "node", pacs_of(orthanc), profile()) as node:
         node.role("worker").suspend()  # so that nothing is measured before the receiver dies
-        storescu([cine], node.port, called="CEUS_NODE", calling="SCANNER")
+        node.scan(cine)
         node.kill("receiver")
         node.role("worker").resume()
         until(lambda: "job started" in node.log(), FINISH_LIMIT_S, "the job runs")
@@ -114,7 +112,7 @@ def test_killed_between_reception_and_processing_and_in_the_middle_of_a_job(tmp_
 def test_a_pacs_that_sleeps_gets_everything_when_it_wakes(tmp_path: Path) -> None:
     with Orthanc(tmp_path) as orthanc, RunningNode(tmp_path / "node", pacs_of(orthanc), profile()) as node:
         orthanc.stop()
-        storescu([tiny_cine(tmp_path, "asleep")], node.port, called="CEUS_NODE", calling="SCANNER")
+        node.scan(tiny_cine(tmp_path, "asleep"))
         node.wait_for_results(1)
         until(lambda: any(count >= 2 for count in attempts(node).values()), FINISH_LIMIT_S, "the node tried twice")
         orthanc.start()
@@ -123,7 +121,7 @@ def test_a_pacs_that_sleeps_gets_everything_when_it_wakes(tmp_path: Path) -> Non
 
 def test_a_corrected_profile_gives_new_objects_and_keeps_the_old(tmp_path: Path) -> None:
     with Orthanc(tmp_path) as orthanc, RunningNode(tmp_path / "node", pacs_of(orthanc), profile(50.0)) as node:
-        storescu([tiny_cine(tmp_path, "corrected")], node.port, called="CEUS_NODE", calling="SCANNER")
+        node.scan(tiny_cine(tmp_path, "corrected"))
         before = wait_for_objects(orthanc, 2)
         node.stop()
         node.configure(profile(60.0))
@@ -140,7 +138,7 @@ def test_a_corrected_profile_gives_new_objects_and_keeps_the_old(tmp_path: Path)
 def test_a_lost_engine_database_is_rebuilt_from_the_ledger(tmp_path: Path) -> None:
     with Orthanc(tmp_path) as orthanc, RunningNode(tmp_path / "node", pacs_of(orthanc), profile()) as node:
         orthanc.stop()
-        storescu([tiny_cine(tmp_path, "engine lost")], node.port, called="CEUS_NODE", calling="SCANNER")
+        node.scan(tiny_cine(tmp_path, "engine lost"))
         node.wait_for_results(1)
         node.stop()
         for file in node.data.glob("engine.sqlite*"):

@@ -14,7 +14,7 @@ from dicom_node.simulated_scanner import CineIdentity, write_cine
 from processing.simulation.other_scenes import DOPPLER, GAIN_STEP, bmode_scene, doppler_scene
 from processing.simulation.scenes import SMALL_BOLUS, bolus_scene
 from tests.end_to_end.running_node import FINISH_LIMIT_S, RunningNode, until
-from tests.peers import Orthanc, find_peer, storescu
+from tests.peers import Orthanc, find_peer
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(400)]
 
@@ -55,7 +55,7 @@ def test_both_cines_become_reports_in_the_pacs_and_the_contrast_one_holds_the_tr
     simulated = write_cine(scene, tmp_path, CineIdentity(datetime.now(UTC), study="end to end"))
     real = Path(str(pydicom.examples.get_path("ybr_color")))
     with Orthanc(tmp_path) as orthanc, RunningNode(tmp_path / "node", pacs_of(orthanc), PROFILE + REPORT_ALL) as node:
-        storescu([real, simulated], node.port, called="CEUS_NODE", calling="SCANNER")
+        node.scan(real, simulated)
         objects = stored(orthanc, 4)
         node.wait_for_results(2)
     by_study: dict[str, set[str]] = {}
@@ -87,7 +87,7 @@ def test_a_cine_that_is_no_ceus_makes_no_object_and_the_reason_is_measured(tmp_p
     scene = bmode_scene(GAIN_STEP) if kind.startswith("breathing") else doppler_scene(DOPPLER)
     cine = write_cine(scene, tmp_path, CineIdentity(datetime.now(UTC), study=kind))
     with Orthanc(tmp_path) as orthanc, RunningNode(tmp_path / "node", pacs_of(orthanc), PROFILE) as node:
-        storescu([cine], node.port, called="CEUS_NODE", calling="SCANNER")
+        node.scan(cine)
         node.wait_for_results(1)
         (findings,) = node.findings()
         assert orthanc.instances() == []
