@@ -12,20 +12,17 @@ import fcntl
 import json
 import os
 import shutil
+import struct
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Self
 
 import structlog
-from pydicom.dataset import FileMetaDataset
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
 from pynetdicom.dsutils import split_dataset
 
 from dicom_node.acquisition import AssociationSummary, Origin, Peer, ReceivedInstance
@@ -225,13 +222,6 @@ class AssociationLedger:
 
     def _file_meta(self, request: StoreRequest) -> bytes:
         """Preamble and group 0002 (PS3.10 7.1), with the node's own facts as Private Information."""
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = UID(request.sop_class_uid)
-        meta.MediaStorageSOPInstanceUID = UID(request.sop_instance_uid)
-        meta.TransferSyntaxUID = UID(request.transfer_syntax_uid)
-        meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-        meta.ImplementationVersionName = IMPLEMENTATION_VERSION
-        meta.PrivateInformationCreatorUID = UID(NODE_FACTS_CREATOR)
         facts = {
             "origin": request.origin,
             "peer_ae_title": self.caller[0],
@@ -241,12 +231,19 @@ class AssociationLedger:
             "profile": self.peer.profile,
             "priority": self.peer.priority,
         }
-        text = json.dumps(facts).encode()
-        meta.PrivateInformation = text + b" " * (len(text) % 2)
-        stream = BytesIO()
-        stream.write(b"\0" * 128 + b"DICM")
-        write_file_meta_info(stream, meta)  # type: ignore[arg-type]
-        return stream.getvalue()
+        elements = b"".join(
+            (
+                _meta_element(0x0001, b"OB", b"\x00\x01"),
+                _meta_element(0x0002, b"UI", request.sop_class_uid.encode()),
+                _meta_element(0x0003, b"UI", request.sop_instance_uid.encode()),
+                _meta_element(0x0010, b"UI", request.transfer_syntax_uid.encode()),
+                _meta_element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+                _meta_element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
+                _meta_element(0x0100, b"UI", NODE_FACTS_CREATOR.encode()),
+                _meta_element(0x0102, b"OB", json.dumps(facts).encode() + b" "),
+            )
+        )
+        return b"\0" * 128 + b"DICM" + _meta_element(0x0000, b"UL", struct.pack("<I", len(elements))) + elements
 
     def commit(self, upload: Upload) -> Status:
         """The object is complete: make it durable, or say why not. Nothing partial is left in either case."""
@@ -353,6 +350,13 @@ class AssociationLedger:
         finally:
             temporary.unlink(missing_ok=True)
         return True
+
+
+def _meta_element(element: int, vr: bytes, value: bytes) -> bytes:
+    """An element of group 0002, explicit little endian (PS3.5 7.1.2); pydicom's writer takes 0.2 ms for the group."""
+    value += b"\0" * (len(value) % 2) if vr != b"SH" else b" " * (len(value) % 2)
+    length = struct.pack("<HI", 0, len(value)) if vr == b"OB" else struct.pack("<H", len(value))
+    return struct.pack("<HH2s", 2, element, vr) + length + value
 
 
 def _mismatch(header: ArrivedHeader, request: StoreRequest) -> Status | None:

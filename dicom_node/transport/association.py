@@ -10,6 +10,7 @@ Overrides of pynetdicom 3.0.4, and why:
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
 from dicom_node.transport.upper_layer import NodeSocket, RingingQueue, Upload, UpperLayer
+
+_LAST_COMMAND = b"\x03"  # message control header: the last fragment of a command (PS3.8 E.2)
 
 
 @dataclass(frozen=True)
@@ -184,15 +187,32 @@ class NodeAssociation(Association):  # type: ignore[misc] # pynetdicom is untype
     def _serve_store(self, request: C_STORE, context_id: int) -> None:
         assert self.storage is not None  # noqa: S101 - checked by the caller
         upload = request._dataset_path or self.begin_upload(Dataset(), context_id)  # else: a request without data set
-        answer = C_STORE()
-        answer.MessageID = request.MessageID
-        answer.MessageIDBeingRespondedTo = request.MessageID
-        answer.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
-        answer.AffectedSOPClassUID = request.AffectedSOPClassUID
-        answer.Status = self.storage.commit(self, upload)
+        status = self.storage.commit(self, upload)
         self._uploads.discard(upload)
         self.dul._idle_timer.restart()  # a slow disk is not the peer's silence
-        self.dimse.send_msg(answer, context_id)
+        answer = P_DATA()
+        answer.presentation_data_value_list.append((context_id, _LAST_COMMAND + _store_answer(request, status)))
+        self.dul.send_pdu(answer)
+
+
+def _store_answer(request: C_STORE, status: int) -> bytes:
+    """The command set of a C-STORE-RSP, implicit little endian (PS3.7 9.3.1.2); pydicom's writer needs 0.3 ms."""
+
+    def element(number: int, value: bytes) -> bytes:
+        value += b"\0" * (len(value) % 2)
+        return struct.pack("<HHI", 0, number, len(value)) + value
+
+    elements = b"".join(
+        (
+            element(0x0002, str(request.AffectedSOPClassUID or "").encode()),
+            element(0x0100, struct.pack("<H", 0x8001)),  # C-STORE-RSP
+            element(0x0120, struct.pack("<H", request.MessageID or 0)),
+            element(0x0800, struct.pack("<H", 0x0101)),  # no data set
+            element(0x0900, struct.pack("<H", status)),
+            element(0x1000, str(request.AffectedSOPInstanceUID or "").encode()),
+        )
+    )
+    return element(0x0000, struct.pack("<I", len(elements))) + elements
 
 
 def running_associations(ae: ApplicationEntity) -> list[NodeAssociation]:

@@ -6,6 +6,7 @@ Prints its port when it listens. `ReceiverProcess` starts it, looks at its memor
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import subprocess
 import sys
@@ -23,7 +24,9 @@ from dicom_node.spool import Spool
 ROOT = Path(__file__).parent.parent.parent
 
 
-def main(spool: str, port: str, largest_file_bytes: str, reserve_bytes: str) -> None:
+def main(spool: str, port: str, largest_file_bytes: str, reserve_bytes: str, durable: str) -> None:
+    if durable == "False":  # for the benchmark that says what durability costs
+        os.fsync = lambda handle: None
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     limits = SpoolLimits(reserve_bytes=int(reserve_bytes))
     settings = ReceiverSettings(port=int(port), any_peer_is_scanner=True, share_port=True, limits=limits)
@@ -38,8 +41,10 @@ def main(spool: str, port: str, largest_file_bytes: str, reserve_bytes: str) -> 
 class ReceiverProcess:
     """`largest_file_bytes`: the kernel refuses to let a file grow beyond, as a full disk would."""
 
-    def __init__(self, spool: Path, port: int = 0, largest_file_bytes: int = 0, reserve_bytes: int = 0) -> None:
-        arguments = [str(spool), str(port), str(largest_file_bytes), str(reserve_bytes)]
+    def __init__(
+        self, spool: Path, port: int = 0, largest_file_bytes: int = 0, reserve_bytes: int = 0, durable: bool = True
+    ) -> None:
+        arguments = [str(spool), str(port), str(largest_file_bytes), str(reserve_bytes), str(durable)]
         self._command = [sys.executable, "-W", "ignore", "-m", "tests.dicom_node.receiver_process", *arguments]
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pydicom
@@ -11,7 +12,7 @@ from dicom_node.acquisition import ArrivalKind, Origin, Peer, PeerRole
 from dicom_node.status import Status
 from tests.datasets import real_ultrasound
 from tests.dicom_node.network_scenes import SCANNER, SINGLE_FRAME, Node, Scene, store_status, uid_of
-from tests.peers import echoscu, storescu
+from tests.peers import echoscu, find_peer, storescu
 
 
 def test_what_storescu_sends_lies_in_the_spool_as_it_was_sent(tmp_path: Path) -> None:
@@ -53,6 +54,16 @@ def test_real_scanners_files_arrive_in_their_own_encoding(tmp_path: Path, name: 
         (record,) = node.spool.instances()
     assert record.transfer_syntax_uid == sent.file_meta.TransferSyntaxUID
     assert pydicom.dcmread(record.path).PixelData == sent.PixelData
+
+
+def test_the_spooled_file_is_a_dicom_file_that_dcmtk_reads(tmp_path: Path) -> None:
+    with Node(tmp_path) as node:
+        assert store_status(node.port, Scene()) == Status.SUCCESS
+        (record,) = node.spool.instances()
+    dumped = subprocess.run([find_peer("dcmdump"), str(record.path)], capture_output=True, text=True, check=True)
+    assert dumped.stderr == ""
+    assert Scene().sop_instance_uid in dumped.stdout
+    assert "CEUS_NODE" in dumped.stdout
 
 
 def test_a_ping_is_answered(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_on_a_disk_that_fills_up_it_recovers_alone(tmp_path: Path) -> None:
         pytest.skip("NO NAMESPACES: this machine lets nobody mount a tmpfs; the other disk-full scenes still run")
     mount = f'mount -t tmpfs -o size=4m none \'{spool}\' && exec "$0" "$@"'
     command = ["unshare", "-rm", "sh", "-c", mount, sys.executable, "-W", "ignore", "-m"]
-    arguments = ["tests.dicom_node.receiver_process", str(spool), "0", "0", "0"]
+    arguments = ["tests.dicom_node.receiver_process", str(spool), "0", "0", "0", "True"]
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
