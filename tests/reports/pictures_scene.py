@@ -72,13 +72,13 @@ def perfusion_maps(random: np.random.Generator) -> tuple[QuantityMap, ...]:
 
 
 def flow_maps(random: np.random.Generator) -> FlowMaps:
-    """Winding vessels on a grid four times finer than the panel."""
-    shape = (1440, 1280)
+    """Winding vessels on a grid twice as fine as the panel."""
+    shape = (720, 640)
     density, speed, direction = (np.zeros(shape, np.float32) for _ in range(3))
     for _ in range(140):
-        z, x, heading = random.uniform(300, 1100), random.uniform(250, 1000), random.uniform(-np.pi, np.pi)
-        fast, width = random.uniform(1, 12), int(random.integers(1, 5))
-        for _ in range(400):
+        z, x, heading = random.uniform(150, 550), random.uniform(125, 500), random.uniform(-np.pi, np.pi)
+        fast, width = random.uniform(1, 12), int(random.integers(1, 4))
+        for _ in range(200):
             heading += random.normal(0, 0.04)
             z, x = z - np.sin(heading), x + np.cos(heading)
             rows, columns = slice(int(z) - width, int(z) + width), slice(int(x) - width, int(x) + width)
@@ -86,8 +86,8 @@ def flow_maps(random: np.random.Generator) -> FlowMaps:
             speed[rows, columns], direction[rows, columns] = fast, np.arctan2(np.sin(heading), np.cos(heading))
     none = density == 0
     speed[none] = direction[none] = np.nan
-    fine = Spacing(SPACING.z_mm / 4, SPACING.x_mm / 4)
-    return FlowMaps(density, speed, direction, np.zeros_like(speed), speed / 10, fine, (-0.056, -0.056))
+    fine = Spacing(SPACING.z_mm / 2, SPACING.x_mm / 2)
+    return FlowMaps(density, speed, direction, np.zeros_like(speed), speed / 10, fine, (-0.0375, -0.0375))
 
 
 def bolus_au(time_s: np.ndarray, peak_au: float, peak_s: float) -> np.ndarray:

@@ -12,23 +12,16 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
-from reports.build import Results, build_results
-from reports.equipment import Equipment, is_own_object
+from reports.build import build_results
+from reports.equipment import is_own_object
 from reports.findings import Findings, Perfusion, Quality
 from reports.pictures import PictureInputs
-from reports.result_object import ResultContext, dicom_bytes
-from reports.source_header import SourceHeader
-from reports.uids import ResultIdentity
+from reports.result_object import dicom_bytes
 from tests.peers import dcentvfy, dciodvfy, dump_sr, html_of_sr, pixelmed_sr
 from tests.reports.pictures_scene import picture_inputs
+from tests.reports.rig import context, written
 from tests.reports.scenes import CREATED, full_findings, panel_findings
-from tests.reports.sources import KINDS, Kind, header, sources
-
-
-def context(kind: Kind = "rgb", frame: int = 1, **attributes: object) -> ResultContext:
-    headers = tuple(header(instance) for instance in sources(kind, **attributes))
-    identity = ResultIdentity("a1", tuple(str(h.SOPInstanceUID) for h in headers), "5e" * 32, "0.1.0")
-    return ResultContext(SourceHeader(headers), identity, Equipment("0.1.0"), CREATED, frame)
+from tests.reports.sources import sources
 
 
 def no_contrast() -> Findings:
@@ -41,14 +34,6 @@ SCENES: dict[str, tuple[Findings, PictureInputs]] = {
     "lesion": (full_findings(), picture_inputs(("lesion", "reference"))),
     "no contrast": (no_contrast(), picture_inputs(("panel",))),
 }
-
-
-def written(results: Results, folder: Path) -> list[Path]:
-    paths = []
-    for name, dataset in results.objects:
-        paths.append(folder / name)
-        paths[-1].write_bytes(dicom_bytes(dataset))
-    return paths
 
 
 @pytest.mark.peers
@@ -148,10 +133,3 @@ def test_the_png_is_the_picture_of_the_object() -> None:
     shown = np.asarray(Image.open(io.BytesIO(dict(results.pictures)["sc_summary.png"])))
     np.testing.assert_array_equal(stored.pixel_array, shown)
     assert shown.shape == (1200, 1600, 3)
-
-
-@pytest.mark.peers
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_source_gives_valid_objects(kind: Kind, tmp_path: Path) -> None:
-    for path in written(build_results(*SCENES["panel"], context(kind)), tmp_path):
-        assert dciodvfy(path).errors == (), path.name
