@@ -56,7 +56,7 @@ class ReplenishmentParameters:
 
     models: tuple[ReplenishmentModel, ...] = ("exponential", "S-shaped")
     evidence: float = 6.0
-    refill_chi2: float = 20.0
+    refill_chi2: float = 10.0
     floor_fraction: float = 0.03
     minimum_frames: int = 20
     minimum_refill: float = 0.8
@@ -146,7 +146,9 @@ def fit_replenishment(
     return _measured(tic, used, best, scale, tuple(limitations))
 
 
-def _gain_over_constant(power: NDArray[np.float64], best: _Candidate, parameters: ReplenishmentParameters) -> float:
+def _gain_over_constant(
+    power: NDArray[np.float64], best: _Candidate, frames_per_second: float, parameters: ReplenishmentParameters
+) -> float:
     """Chi-square by which the curve describes the refill better than a level does."""
     residual = (power - best.fitted) / np.sqrt(best.fitted**2 + parameters.floor_fraction**2)
     flat = power / power.mean() - 1.0
@@ -198,11 +200,11 @@ def _measured(
     ln_transit = float(best.theta[1]) + (0.5 * shape**2 if shaped else 0.0)
     of_volume = np.array([1.0, 0.0, 0.0, 0.0, 0.0])
     of_transit = np.array([0.0, 1.0, shape**2 if shaped else 0.0, 0.0, 0.0])
-    freedom = max(used.sum() / best.correlation - 4.0, 3.0)
+    freedom = max(int(used.sum()) / best.correlation - 4.0, 3.0)
     reach = float(stats.t.ppf(0.975, freedom))
 
     def estimate(value: float, direction: NDArray[np.float64]) -> Estimate:
-        spread = float(np.exp(min(reach * np.sqrt(direction @ best.covariance @ direction), 50.0)))
+        spread = float(np.exp(min(reach * float(direction @ best.covariance @ direction) ** 0.5, 50.0)))
         return Estimate(value, value / spread, value * spread)
 
     volume, transit = float(np.exp(best.theta[0])) * scale, float(np.exp(ln_transit))
