@@ -110,7 +110,8 @@ class _Candidate:
     model: ReplenishmentModel
     theta: NDArray[np.float64]
     covariance: NDArray[np.float64]
-    score: float
+    misfit: float
+    parameters: int
     correlation: float
     fitted: NDArray[np.float64]
 
@@ -130,12 +131,14 @@ def fit_replenishment(
     if not scale > 0.0:
         return _refused(tic, _no_refill(tic))
     candidates = [_candidate(model, after_s, power / scale, parameters) for model in parameters.models]
+    # Beyond a second, what correlates is misfit, not speckle: it must not excuse the model that misfits.
+    correlation = min(max(1.0 / frame_s, 1.0), *(candidate.correlation for candidate in candidates))
     best = candidates[0]
     for candidate in candidates[1:]:
-        if candidate.score < best.score - parameters.evidence:
+        if _aicc(candidate, correlation) < _aicc(best, correlation) - parameters.evidence:
             best = candidate
     plateau = float(np.exp(float(best.theta[0])))
-    rises = _gain_over_constant(power / scale, best, max(1.0 / frame_s, 1.0), parameters) > parameters.refill_chi2
+    rises = _gain_over_constant(power / scale, best, correlation, parameters) > parameters.refill_chi2
     seen = float(best.fitted[-1] - best.theta[4]) / plateau
     if not rises or not plateau > 0.05:
         return _refused(tic, _no_refill(tic))
@@ -147,14 +150,20 @@ def fit_replenishment(
 
 
 def _gain_over_constant(
-    power: NDArray[np.float64], best: _Candidate, frames_per_second: float, parameters: ReplenishmentParameters
+    power: NDArray[np.float64], best: _Candidate, correlation: float, parameters: ReplenishmentParameters
 ) -> float:
     """Chi-square by which the curve describes the refill better than a level does."""
     residual = (power - best.fitted) / np.sqrt(best.fitted**2 + parameters.floor_fraction**2)
     flat = power / power.mean() - 1.0
     ratio = float(flat @ flat) / max(float(residual @ residual), 1e-300)
-    # Beyond a second, what correlates is misfit, not speckle.
-    return power.size / min(best.correlation, frames_per_second) * float(np.log(ratio))
+    return power.size / correlation * float(np.log(ratio))
+
+
+def _aicc(candidate: _Candidate, correlation: float) -> float:
+    """Quasi-AICc (Hurvich and Tsai 1989) of the weighted residuals, over effective samples."""
+    samples, count = candidate.fitted.size / correlation, candidate.parameters
+    penalty = 2.0 * count + 2.0 * count * (count + 1.0) / max(samples - count - 1.0, 1.0)
+    return samples * float(np.log(max(candidate.misfit, 1e-300))) + penalty
 
 
 def _candidate(
@@ -185,10 +194,8 @@ def _candidate(
     correlation = correlation_length(residual, count)
     covariance = np.zeros((5, 5))
     covariance[np.ix_(free, free)] = sandwich_covariance(gradient[:, free] / deviation[:, None], residual, correlation)
-    samples = after_s.size / correlation
-    penalty = 2.0 * count + 2.0 * count * (count + 1.0) / max(samples - count - 1.0, 1.0)
-    score = samples * float(np.log(max(float(residual @ residual), 1e-300) / after_s.size)) + penalty
-    return _Candidate(model, theta, covariance, score, correlation, fitted)
+    misfit = float(residual @ residual) / after_s.size
+    return _Candidate(model, theta, covariance, misfit, count, correlation, fitted)
 
 
 def _measured(
