@@ -63,7 +63,7 @@ class Tracks:
     """Paths of bubbles, one after another: rows starts[k] to starts[k + 1] belong to track k, in order of frames.
 
     localization: int64 (row,), index into the `Localizations` they were linked from. frame: int64; time_s, z_mm, x_mm,
-    vz_mm_per_s, vx_mm_per_s: float64 (row,); positions as localized, velocities from the smoothed path.
+    vz_mm_per_s, vx_mm_per_s: float64 (row,), of the smoothed path.
     starts: int64 (track + 1,). confidence: float32 (track,), share of its links that the search backwards in time
     repeats. trackable_speed_mm_per_s: the speed gate; a faster bubble cannot have been followed.
     """

@@ -39,7 +39,8 @@ CLEAR_SCORE = 8.0
 """Spots this clear make the width: at 8 standard errors their own width is known to about 10 % each."""
 FEWEST_CLEAR_SPOTS = 20
 CLEAR_SHARE = 0.1
-WIDTH_ROUNDS = 5
+WIDTH_SETTLED = 0.003
+WIDTH_ROUNDS = 6
 SPOT_BYTES = 64_000_000
 """Working memory of one chunk of frames."""
 POOLED_FREEDOM = 60.0
@@ -81,17 +82,23 @@ class Calibration:
 
 
 def calibrate(
-    amplitude_au: NDArray[np.float32], parameters: LocalizationParameters, floor_au: float = 0.0
+    amplitude_au: NDArray[np.float32],
+    parameters: LocalizationParameters,
+    floor_au: float = 0.0,
+    start: PointSpread | None = None,
 ) -> Calibration:
     """Measure PSF width (linear in depth), noise and threshold on evenly spread frames of (frame, z, x).
 
-    `floor_au`: amplitude of the lowest displayed level, 0 where nothing is clipped.
+    `floor_au`: amplitude of the lowest displayed level, 0 where nothing is clipped. `start`: a PSF known from
+    an earlier block of the same loop.
     """
     sample = sampled(amplitude_au, parameters.sample_frames)
-    spread, spots = guessed_spread(sample), np.empty((0, COLUMNS + 1))
+    spread, spots = start or guessed_spread(sample), np.empty((0, COLUMNS + 1))
     for _ in range(WIDTH_ROUNDS):
         spots = find(sample, threshold(sample, spread, spots, parameters, floor_au), parameters)
-        spread = refined(spread, spots)
+        before, spread = spread, refined(spread, spots)
+        if np.allclose(before.sigma_px, spread.sigma_px, rtol=WIDTH_SETTLED):
+            break
     found = threshold(sample, spread, spots, parameters, floor_au)
     spots = find(sample, found, parameters)
     return Calibration(
@@ -134,7 +141,10 @@ def without(frames: NDArray[np.float32], spread: PointSpread, spots: NDArray[np.
 
 def refined(spread: PointSpread, spots: NDArray[np.float64]) -> PointSpread:
     """The PSF after one step of the width that clear isolated spots ask for; unchanged when there are too few."""
-    clear = spots[(spots[:, OVERLAP] == 0) & (spots[:, SCORE] >= CLEAR_SCORE)]
+    clear = spots[spots[:, SCORE] >= CLEAR_SCORE]
+    alone = clear[clear[:, OVERLAP] == 0]
+    # In a vessel hardly a bubble is alone; the median over parted ones is then the best there is.
+    clear = alone if len(alone) >= 5 * FEWEST_CLEAR_SPOTS else clear
     # A small share of clear spots is the bright tail of noise, and its width with it.
     if len(clear) < max(FEWEST_CLEAR_SPOTS, CLEAR_SHARE * len(spots)):
         return PointSpread(spread.sigma_px.copy(), spread.noise_au, 0)

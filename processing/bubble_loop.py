@@ -1,0 +1,205 @@
+"""From a whole loop to localizations, block by block: amplitude, motion, clutter, calibration, localization.
+
+Memory: one block (at most 450 frames) as float32. Blocks are independent, so a loop can be localized while it arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+
+from processing.bubbles import Localizations, no_localizations
+from processing.cine import Cine, Spacing
+from processing.clutter import ClutterParameters, block_starts, filter_block
+from processing.errors import InvalidValueError
+from processing.localize import Calibration, LocalizationParameters, calibrate, localize
+from processing.point_spread import PointSpread
+
+FWHM = 2.3548
+"""Full width at half maximum of a Gaussian over its sigma."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrameMotion:
+    """Rigid motion of the tissue. displacement_px: float (frame, 2), (z, x) away from the reference frame.
+
+    rejected: bool (frame,), frames that no localization may come from.
+    """
+
+    displacement_px: NDArray[np.floating]
+    rejected: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if self.displacement_px.shape != (self.rejected.size, 2) or not np.isfinite(self.displacement_px).all():
+            raise InvalidValueError("displacement_px must be finite, (frame, 2), with one `rejected` a frame")
+
+
+def no_motion(frames: int) -> FrameMotion:
+    """Nothing moved, nothing rejected."""
+    return FrameMotion(np.zeros((frames, 2)), np.zeros(frames, dtype=np.bool_))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far localization has come; `provisional` are the localizations so far."""
+
+    frames_done: int
+    frames: int
+    provisional: Localizations
+
+
+@dataclass(frozen=True)
+class BubbleParameters:
+    """Parameters of the way from power to localizations."""
+
+    clutter: ClutterParameters = field(default_factory=ClutterParameters)
+    localization: LocalizationParameters = field(default_factory=LocalizationParameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Bubbles:
+    """Localizations of a loop and what was measured on the way.
+
+    fwhm_mm: PSF (z, x), median over depth. calibrated_on: clear bubbles the PSF was measured on, 0 = none stood out.
+    snr_db: median amplitude over pixel noise. clutter_rank: vectors taken out of each block. saturated_share: bubbles
+    whose peak pixel stood at full scale.
+    """
+
+    localizations: Localizations
+    fwhm_mm: tuple[float, float]
+    calibrated_on: int
+    snr_db: float
+    clutter_rank: tuple[int, ...]
+    saturated_share: float
+
+
+def localize_loop(
+    cine: Cine,
+    inside: NDArray[np.bool_],
+    motion: FrameMotion,
+    parameters: BubbleParameters,
+    progress: Callable[[Progress], None] | None = None,
+) -> Bubbles:
+    """Localize the bubbles of `cine` whose motion-corrected position lies in the mask `inside` (z, x)."""
+    spacing = cine.spacing_mm
+    if spacing is None:
+        raise InvalidValueError("localizations are lengths: the cine has no pixel spacing")
+    starts = block_starts(len(cine.contrast), parameters.clutter)
+    found, ranks, calibrations, saturated = [no_localizations()], [], [], 0.0
+    start: PointSpread | None = None
+    floor = float(np.sqrt(cine.floor_au))
+    for first, last in pairwise(starts):
+        block = aligned_amplitude(cine, slice(first, last), motion)
+        block, rank = filter_block(block, cine.frame_rate_hz, parameters.clutter)
+        calibration = calibrate(block, parameters.localization, floor, start)
+        start = calibration.spread if calibration.spread.spots else start
+        here = localize(block, spacing, calibration, parameters.localization, first)
+        here = corrected(here, motion, spacing)
+        here = here.part(within(here, inside, spacing) & ~motion.rejected[here.frame])
+        ranks.append(rank)
+        calibrations.append(calibration)
+        saturated += peaks_at_full_scale(here, cine, motion, spacing)
+        found.append(here)
+        if progress is not None:
+            progress(Progress(last, len(cine.contrast), joined(found)))
+    every = joined(found)
+    return measured(every, calibrations, spacing, tuple(ranks), saturated / max(len(every), 1))
+
+
+def joined(parts: list[Localizations]) -> Localizations:
+    """Localizations of successive blocks in one."""
+    return Localizations(*(
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("frame", "z_mm", "x_mm", "amplitude_au", "sigma_mm")
+    ))  # fmt: skip
+
+
+def measured(
+    every: Localizations, calibrations: list[Calibration], spacing: Spacing, ranks: tuple[int, ...], saturated: float
+) -> Bubbles:
+    """Summary over the blocks; the PSF is the median of the blocks in which bubbles stood out."""
+    clear = [c for c in calibrations if c.spread.spots] or calibrations
+    sigma = np.median([np.median(c.spread.sigma_px, axis=0) for c in clear], axis=0)
+    noise = np.array([c.spread.noise_au for c in clear])
+    noise = noise[np.isfinite(noise)]
+    snr = 20 * np.log10(np.median(every.amplitude_au) / np.median(noise)) if len(every) and len(noise) else -np.inf
+    return Bubbles(
+        localizations=every,
+        fwhm_mm=(float(FWHM * sigma[0] * spacing.z_mm), float(FWHM * sigma[1] * spacing.x_mm)),
+        calibrated_on=sum(c.spread.spots for c in calibrations),
+        snr_db=float(snr),
+        clutter_rank=ranks,
+        saturated_share=saturated,
+    )
+
+
+def aligned_amplitude(cine: Cine, frames: slice, motion: FrameMotion) -> NDArray[np.float32]:
+    """Linear amplitude of a block, each frame moved back by whole pixels; what is left is taken from the positions.
+
+    Interpolating would blur the bubbles and colour the noise; a whole-pixel shift keeps both, and moves a static
+    pattern by less than one pixel, which a few more clutter vectors hold. Pixels without data get the floor.
+    """
+    floor = np.float32(np.sqrt(cine.floor_au))
+    block = np.nan_to_num(cine.contrast[frames], nan=float(cine.floor_au), posinf=1.0, neginf=0.0)
+    np.maximum(block, 0, out=block)
+    np.sqrt(block, out=block)
+    block[:, ~cine.valid] = floor
+    for frame, (dz, dx) in zip(block, whole_pixels(motion)[frames], strict=True):
+        if dz or dx:
+            frame[:] = shifted(frame, int(dz), int(dx))
+    return block
+
+
+def whole_pixels(motion: FrameMotion) -> NDArray[np.int64]:
+    """Displacement rounded to pixels, (frame, 2)."""
+    return np.round(motion.displacement_px).astype(np.int64)
+
+
+def shifted(frame: NDArray[np.float32], dz: int, dx: int) -> NDArray[np.float32]:
+    """frame[z + dz, x + dx] at (z, x); where that lies outside the frame stays as it is, noise among noise."""
+    out = frame.copy()
+    rows, columns = frame.shape
+    if abs(dz) < rows and abs(dx) < columns:
+        out[max(-dz, 0) : rows - max(dz, 0), max(-dx, 0) : columns - max(dx, 0)] = frame[
+            max(dz, 0) : rows - max(-dz, 0), max(dx, 0) : columns - max(-dx, 0)
+        ]
+    return out
+
+
+def corrected(found: Localizations, motion: FrameMotion, spacing: Spacing) -> Localizations:
+    """Positions with the sub-pixel part of the displacement taken out as well."""
+    rest = (motion.displacement_px - whole_pixels(motion))[found.frame]
+    z, x = found.z_mm - rest[:, 0] * spacing.z_mm, found.x_mm - rest[:, 1] * spacing.x_mm
+    return Localizations(found.frame, z, x, found.amplitude_au, found.sigma_mm)
+
+
+def nearest_pixel(
+    found: Localizations, shape: tuple[int, ...], spacing: Spacing, offset_px: NDArray[np.floating] | float = 0.0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pixel (z, x) of each localization, moved by an offset (localization, 2) in pixels."""
+    offset = np.broadcast_to(offset_px, (len(found), 2))
+    z = np.clip(np.round(found.z_mm / spacing.z_mm + offset[:, 0]), 0, shape[0] - 1).astype(np.int64)
+    x = np.clip(np.round(found.x_mm / spacing.x_mm + offset[:, 1]), 0, shape[1] - 1).astype(np.int64)
+    return z, x
+
+
+def within(found: Localizations, inside: NDArray[np.bool_], spacing: Spacing) -> NDArray[np.bool_]:
+    """Whether each localization lies in a mask of the panel."""
+    return np.asarray(inside[nearest_pixel(found, inside.shape, spacing)])
+
+
+def peaks_at_full_scale(found: Localizations, cine: Cine, motion: FrameMotion, spacing: Spacing) -> float:
+    """How many localizations stand on a saturated pixel of the displayed frame."""
+    z, x = nearest_pixel(found, cine.valid.shape, spacing, motion.displacement_px[found.frame])
+    return float((cine.contrast[found.frame, z, x] >= 1.0).sum())
+
+
+def safe_inside(cine: Cine, roi: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The ROI without furniture and its immediate surroundings, whose edges would pass for bubbles."""
+    burned = binary_dilation(~cine.valid, iterations=2) if not cine.valid.all() else ~cine.valid
+    return np.asarray(roi & ~burned)
