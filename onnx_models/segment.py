@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from onnx_models.identity import ModelIdentity, Refusal
 from onnx_models.loaded import ClipFacts, LoadedModel, check_applicable, check_known_input, refused_by
 from onnx_models.manifest import Manifest
 from onnx_models.registry import Models
-from onnx_models.tensors import map_statistics, padded, sigmoid
+from onnx_models.tensors import density_tensor, map_statistics, padded, sigmoid, vessel_statistics
 from processing.cine import Spacing
 from processing.frozen_arrays import frozen_array
 from processing.limitations import Limitation
@@ -45,11 +45,14 @@ class LesionInputs:
 
 @dataclass(frozen=True, eq=False)
 class VesselInputs:
-    """density: float32 (h, w), tracks a pixel of the super-resolved map; smoothed: the same after a Gaussian."""
+    """density: float32 (h, w), the number of tracks through each pixel of the super-resolved map, and its clip."""
 
     density: FloatArray
     pixel_mm: float
     facts: ClipFacts
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "density", frozen_array("density", self.density, np.float32, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +154,57 @@ def _on_panel(cells: BoolArray, inputs: LesionInputs) -> BoolArray:
     grid = np.meshgrid(z, x, indexing="ij")
     inside: BoolArray = map_coordinates(cells.astype(np.float32), grid, order=1, mode="nearest") > 0.5
     return inside
+
+
+def segment_vessels(models: Models, inputs: VesselInputs) -> Segmentation | Refusal:
+    """All vessels of a super-resolved map; their share of a ROI is its perfusion density at any length of clip."""
+    return segment_vessels_with(models.active["vessel_seg"], inputs)
+
+
+def segment_vessels_with(model: LoadedModel, inputs: VesselInputs) -> Segmentation | Refusal:
+    """The same by a given model."""
+    try:
+        manifest, _ = model.ready()
+        check_applicable(manifest, replace(inputs.facts, pixel_mm=inputs.pixel_mm))
+        if not np.isfinite(inputs.density).all() or (inputs.density < 0).any():
+            raise ModelRefusedError("bad_contract", "the density map holds values that are no counts")
+        if not inputs.density.any():
+            raise ModelRefusedError("not_applicable", "no track crosses the map")
+        tensor = density_tensor(inputs.density)
+        score = check_known_input(manifest, vessel_statistics(tensor))
+        given = padded(tensor, np.zeros(2, dtype=np.float32))
+        rows, columns = inputs.density.shape
+        logits = model.answer(given, (1, 1, *given.shape[2:]))[0, 0, :rows, :columns]
+        return _vessels(model, manifest, inputs, (sigmoid(logits, manifest.outputs.temperature), score))
+    except ModelRefusedError as error:
+        return refused_by(model, error)
+
+
+def _vessels(
+    model: LoadedModel, manifest: Manifest, inputs: VesselInputs, found: tuple[FloatArray, float]
+) -> Segmentation:
+    probability, score = found
+    outputs = manifest.outputs
+    mask: BoolArray = probability > outputs.threshold
+    confidence = float(probability[mask].mean()) if mask.any() else 0.0
+    area_mm2 = float(mask.sum()) * inputs.pixel_mm**2
+    if confidence < outputs.abstain_below or not outputs.area_mm2.contains(area_mm2):
+        raise ModelRefusedError(
+            "abstained", f"too few vessels to be sure of them ({mask.mean():.1%} of the map)", score
+        )
+    limit = Limitation("vessels_by_model", f"vessel mask: {model.identity.evidence}", "note", ("super_resolution",))
+    return Segmentation(
+        identity=model.identity,
+        mask=mask,
+        probability=np.ascontiguousarray(probability, dtype=np.float32),
+        confidence=confidence,
+        area_mm2=area_mm2,
+        other_components=0,
+        ood_score=score,
+        threshold=outputs.threshold,
+        temperature=outputs.temperature,
+        limitations=(limit,),
+    )
 
 
 def _limitations(model: LoadedModel, others: int) -> tuple[Limitation, ...]:

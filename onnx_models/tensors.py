@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from onnx_models.errors import ModelRefusedError
 from onnx_models.manifest import InputStatistics, TensorContract
@@ -62,6 +63,27 @@ def softmax(logits: FloatArray, temperature: float) -> NDArray[np.float64]:
     scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     result: NDArray[np.float64] = scaled / scaled.sum(axis=-1, keepdims=True)
     return result
+
+
+VESSEL_BLUR_PX = 3.0
+"""The smoothed twin: wide enough to bridge the gaps between tracks of a sparse acquisition."""
+
+
+def density_tensor(density: FloatArray) -> FloatArray:
+    """Preprocessing "density 1": log(1 + tracks) of each pixel, and of a Gaussian of 3 pixels: float32 (2, h, w)."""
+    counts = np.maximum(density.astype(np.float32), 0)
+    smooth = gaussian_filter(counts, VESSEL_BLUR_PX, mode="constant")
+    return np.stack([np.log1p(counts), np.log1p(smooth)])
+
+
+def vessel_statistics(tensor: FloatArray) -> NDArray[np.float64]:
+    """Statistics "vessel statistics 1" of a density tensor (2, h, w): how much is filled, how bright, how grainy."""
+    fine, smooth = tensor.astype(np.float64)
+    filled = fine > 0
+    quantiles = np.percentile(smooth, (50, 75, 95, 99))
+    neighbours = [_correlation(fine[1:], fine[:-1]), _correlation(fine[:, 1:], fine[:, :-1])]
+    level = float(fine[filled].mean()) if filled.any() else 0.0
+    return np.array([float(filled.mean()), level, fine.std(), *quantiles, *neighbours, _correlation(fine, smooth)])
 
 
 def map_statistics(maps: FloatArray, valid: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,6 +85,19 @@ def golden_vector(content: bytes, given: NDArray[np.float32]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, input=given, output=answer)
     return buffer.getvalue()
+
+
+def inference_row(content: bytes, shape: tuple[int, ...], asked: str) -> dict[str, Any]:
+    """CPU time of one call on one thread: the median of 15, after one that warms up."""
+    session, given = open_session(content), np.zeros(shape, dtype=np.float32)
+    spent_s = []
+    for _ in range(16):
+        begun = time.process_time()
+        session.run(given, 60.0)
+        spent_s.append(time.process_time() - begun)
+    milliseconds = 1e3 * float(np.median(spent_s[1:]))
+    size = f"{shape[2]} x {shape[3]}"
+    return {"what": f"inference of {size}, one core, ms", "value": round(milliseconds, 2), "asked": asked}
 
 
 def device_uid(sha256: str) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from onnx_models.training.cines import MECHANISMS
 from onnx_models.training.map_sets import PAD, MapExample, load_set
-from onnx_models.training.networks import LesionNet, mask_loss
+from onnx_models.training.networks import MaskNet, lesion_net, mask_loss
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,16 @@ def window(
     maps = np.broadcast_to(PAD, (5, crop, crop)).copy()
     lesion, valid = np.zeros((2, crop, crop), dtype=np.float32)
     source, target = [], []
-    for extent in example.lesion.shape:
+    # A window that misses the lesion teaches to abstain where there is one to find: most windows hold its middle.
+    middles = [np.flatnonzero(example.lesion.any(axis=1 - axis)) for axis in (0, 1)]
+    aimed = middles[0].size > 0 and rng.random() < 0.85
+    for extent, place_of in zip(example.lesion.shape, middles, strict=True):
         kept = min(extent, crop)
-        start = int(rng.integers(0, extent - kept + 1))
+        low, high = 0, extent - kept
+        if aimed:
+            middle = int(place_of[place_of.size // 2])
+            low, high = max(low, middle - kept + 1), min(high, middle)
+        start = int(rng.integers(low, high + 1))
         place = int(rng.integers(0, crop - kept + 1))
         source.append(slice(start, start + kept))
         target.append(slice(place, place + kept))
@@ -57,12 +64,14 @@ def window(
     return maps, lesion, valid
 
 
-def train(examples: Sequence[MapExample], schedule: Schedule) -> LesionNet:
-    """One training run; the same seed and machine give the same weights."""
+def train(examples: Sequence[MapExample], schedule: Schedule, start: Path | None = None) -> MaskNet:
+    """One training run, from `start`'s weights if given; the same seed and machine give the same weights."""
     torch.manual_seed(schedule.seed)
     torch.set_num_threads(1)
     rng = np.random.default_rng(schedule.seed)
-    network = LesionNet()
+    network = lesion_net()
+    if start is not None:
+        network.load_state_dict(torch.load(start, weights_only=True)["weights"])
     optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.peak_rate, weight_decay=1e-3)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, schedule.peak_rate, schedule.steps, pct_start=0.15)
     order: list[int] = []
@@ -91,10 +100,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--mechanisms", nargs="+", default=list(MECHANISMS))
     parser.add_argument("--steps", type=int, default=Schedule().steps)
+    parser.add_argument("--start", type=Path, help="weights of an earlier run to go on from")
     arguments = parser.parse_args()
     examples = [e for mechanism in arguments.mechanisms for e in load_set(arguments.maps, mechanism, "train")]
     print(f"{len(examples)} cines", flush=True)
-    network = train(examples, Schedule(steps=arguments.steps))
+    network = train(examples, Schedule(steps=arguments.steps), arguments.start)
     torch.save({"weights": network.state_dict(), "cines": len(examples), "steps": arguments.steps}, arguments.out)
 
 

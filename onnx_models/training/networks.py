@@ -28,18 +28,18 @@ class _Block(nn.Module):
         return result
 
 
-class LesionNet(nn.Module):
-    """U-shaped (Ronneberger et al. 2015) on a grid of 0.5 mm, five levels to 8 mm; 0.2 million weights.
+class MaskNet(nn.Module):
+    """U-shaped (Ronneberger et al. 2015), its first level on every second cell; logits on every cell.
 
-    maps (N, 5, H, W) as `processing.model_inputs` gives them, sides multiples of 32 -> logits (N, 1, H, W). Units are
-    scaled inside the graph, so there is no second place where they could differ.
+    (N, channels, H, W), sides multiples of 32 -> (N, 1, H, W). `centre` and `scale` bring each channel's unit to about
+    one inside the graph, so there is no second place where they could differ.
     """
 
-    def __init__(self, channels: int = 5, widths: tuple[int, ...] = (8, 16, 32, 48, 64)) -> None:
+    def __init__(self, centre: tuple[float, ...], scale: tuple[float, ...], widths: tuple[int, ...]) -> None:
         super().__init__()
-        # dB of the three levels to about one, timing (in 30 s) to tenths of it.
-        self.register_buffer("centre", torch.tensor([-25.0, -30.0, -32.0, 0.1, 0.25]).view(1, channels, 1, 1))
-        self.register_buffer("scale", torch.tensor([10.0, 10.0, 10.0, 0.3, 0.3]).view(1, channels, 1, 1))
+        channels = len(centre)
+        self.register_buffer("centre", torch.tensor(centre).view(1, channels, 1, 1))
+        self.register_buffer("scale", torch.tensor(scale).view(1, channels, 1, 1))
         self.stem = nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)
         self.down = nn.ModuleList([_Block(widths[0], widths[0], 1)])
         for above, here in pairwise(widths):
@@ -58,6 +58,17 @@ class LesionNet(nn.Module):
             x = self.up[level](torch.cat([wide, kept[level]], dim=1))
         result: Tensor = self.head(x)
         return result
+
+
+def lesion_net() -> MaskNet:
+    """On `processing.model_inputs`: levels of 0.5 mm to 8 mm, 0.2 million weights. Three levels in dB, two times in
+    units of 30 s."""
+    return MaskNet((-25.0, -30.0, -32.0, 0.1, 0.25), (10.0, 10.0, 10.0, 0.3, 0.3), (8, 16, 32, 48, 64))
+
+
+def vessel_net() -> MaskNet:
+    """On the super-resolved density and its smoothed twin, both log(1 + tracks)."""
+    return MaskNet((0.3, 0.3), (0.6, 0.4), (12, 24, 32, 48))
 
 
 def mask_loss(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:

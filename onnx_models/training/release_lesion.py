@@ -26,10 +26,18 @@ from onnx_models.session import open_session
 from onnx_models.tensors import map_statistics, padded, sigmoid
 from onnx_models.training.cines import MECHANISMS
 from onnx_models.training.evaluation import dice, expected_calibration_error
-from onnx_models.training.export import Tensors, device_uid, file_facts, golden_vector, to_onnx, write_folder
+from onnx_models.training.export import (
+    Tensors,
+    device_uid,
+    file_facts,
+    golden_vector,
+    inference_row,
+    to_onnx,
+    write_folder,
+)
 from onnx_models.training.lesion_figures import guard_rows, lesion_rows, outcome_of, resimulated, stratum_rows
 from onnx_models.training.map_sets import TRAIN_SEED, VALIDATION_SEED, MapExample, load_set
-from onnx_models.training.networks import LesionNet
+from onnx_models.training.networks import lesion_net
 from onnx_models.training.test_cines import TestCine, load_test_cine
 from processing.model_inputs import ModelInputParameters
 
@@ -94,20 +102,27 @@ def _abstention(maps: Sequence[NDArray[np.float32]], examples: Sequence[MapExamp
 
 
 def envelope(examples: Sequence[MapExample], held_out: Sequence[MapExample]) -> dict[str, Any]:
-    """Mean and shrunk inverse covariance of the statistics of training maps; threshold from validation maps."""
-    table = np.array([map_statistics(e.maps.astype(np.float32), e.valid) for e in examples])
-    mean = table.mean(axis=0)
-    spread = np.cov(table.T)
+    """The envelope of the lesion model's maps."""
+    tables = [
+        np.array([map_statistics(e.maps.astype(np.float32), e.valid) for e in part]) for part in (examples, held_out)
+    ]
+    return shrunk_envelope(tables[0], tables[1], "map statistics 1")
+
+
+def shrunk_envelope(seen: NDArray[np.float64], held_out: NDArray[np.float64], method: str) -> dict[str, Any]:
+    """Mean and shrunk inverse covariance of the statistics of training inputs; threshold from validation inputs."""
+    mean = seen.mean(axis=0)
+    spread = np.cov(seen.T)
     # Shrunk towards its diagonal by a tenth (Ledoit and Wolf 2004 in spirit): what hardly varied must not decide.
     spread = 0.9 * spread + np.diag(0.1 * np.diag(spread) + 1e-4)
     inverse = np.linalg.inv(spread)
-    apart = np.array([map_statistics(e.maps.astype(np.float32), e.valid) for e in held_out]) - mean
+    apart = held_out - mean
     scores = np.einsum("ij,jk,ik->i", apart, inverse, apart) / mean.size
     return {
-        "method": "map statistics 1",
+        "method": method,
         "mean": [float(f"{v:.6g}") for v in mean],
         "inverse_covariance": [[float(f"{v:.6g}") for v in row] for row in inverse],
-        # Half as far again as the furthest of 99 in 100 validated cines.
+        # Half as far again as the furthest of 99 in 100 validated inputs.
         "threshold": round(1.5 * float(np.percentile(scores, 99)), 3),
     }
 
@@ -179,7 +194,7 @@ def manifest_of(content: bytes, golden: bytes, parts: Mapping[str, Any]) -> dict
 def release(weights: Path, folders: Mapping[str, Path], version: str, extra_rows: list[dict[str, Any]]) -> Path:
     """Make `onnx_models/lesion_seg/<version>` and return it."""
     stored = torch.load(weights, weights_only=True)
-    network = LesionNet()
+    network = lesion_net()
     network.load_state_dict(stored["weights"])
     content = to_onnx(network, torch.zeros(2, 5, 96, 128), Tensors("maps", {0: "n", 2: "h", 3: "w"}))
     examples = [e for m in MECHANISMS for e in load_set(folders["maps"], m, "train")][
@@ -217,6 +232,7 @@ def measure(folder: Path, test: Path, point: OperatingPoint, extra_rows: list[di
         *extra_rows,
         {**calibration, "value": round(point.calibration_error, 4)},
         *guard_rows(model.manifest.ood, outcomes),
+        inference_row((folder / "model.onnx").read_bytes(), (1, 5, 320, 288), "<= 10"),
         *stratum_rows(outcomes),
     ]
     states = {state: sum(o.state == state for o in outcomes) for state in sorted({o.state for o in outcomes})}
