@@ -266,3 +266,11 @@ def _verdict(command: Sequence[str], timeout_s: float = 60) -> Verdict:
         tuple(line for line in lines if line.lstrip().startswith(("Error", "Abort", "Exception"))),
         tuple(line for line in lines if line.lstrip().startswith("Warning")),
     )
+
+
+def dcmqi(program: str, *arguments: str) -> str:
+    """One of dcmqi's converters (its wheel puts them beside Python); the test fails where it cannot read the object."""
+    done = subprocess.run([find_peer(program), *arguments], capture_output=True, check=False, timeout=120)
+    said = (done.stdout + done.stderr).decode(errors="replace")
+    assert done.returncode == 0, said[-2000:]
+    return said
