@@ -7,11 +7,8 @@ was split over instances. No cine is ever in memory as a whole: blocks of at mos
 from __future__ import annotations
 
 import itertools
-import os
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,172 +16,39 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from dicom_node.cine_colour import GREY, display
+from dicom_node.cine_colour import GREY
 from dicom_node.cine_decoders import (
     JPEG_8_BIT,
     LOSSY_SYNTAXES,
     VIDEO_SYNTAXES,
-    Decoder,
     SampleFormat,
     decoder_for,
-    jpeg,
-    jpeg_luma,
     native,
 )
+from dicom_node.cine_file import CineFile, Clip
 from dicom_node.cine_header import CineFacts, integer
 from dicom_node.cine_header import read_facts as facts_of
-from dicom_node.cine_palette import Palette, read_palette
-from dicom_node.cine_storage import Span, StoredCine, frame_spans, locate_pixels, parse, read_header
+from dicom_node.cine_palette import read_palette
+from dicom_node.cine_storage import Span, StoredCine, damage_named, frame_spans, locate_pixels, parse, read_header
 from dicom_node.cine_times import frame_times, time_zero
 from dicom_node.cine_video import VideoClip, open_video
 from dicom_node.errors import UnreadableCineError
-from processing.cine import FRAMES_PER_BLOCK, CineDescription, FrameBlock, FrameTimesSource, TimeZero
-from processing.colour import luma
+from processing.cine import CineDescription, FrameTimesSource, TimeZero
 from processing.limitations import Limitation
+
+__all__ = ["CineFile", "open_cine", "read_facts"]  # the door to received pixels
 
 MAX_SIDE_PX = 4096
 """Scanner screens end at 1920x1080; a side beyond 4096 is a broken header, and 4096^2 RGB is 50 MB a frame."""
-BLOCK_BYTES = 16 << 20
-BLOCKS_IN_FLIGHT = 3
-"""One being consumed, one finished, one being decoded: 48 MB of frames at most."""
 PHOTOMETRIC = (*GREY, "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_RCT", "YBR_ICT",
                "YBR_PARTIAL_420")  # fmt: skip
 ULTRASOUND_MODALITIES = ("US", "IVUS")
 
 
-@dataclass(frozen=True, eq=False)
-class Clip:
-    """One instance: its frames can be decoded independently, in any order."""
-
-    path: Path
-    facts: CineFacts
-    stored: StoredCine
-    sample_format: SampleFormat
-    decoder: Decoder
-    palette: Palette | None
-    spans: tuple[tuple[Span, ...], ...]
-
-    @property
-    def frames(self) -> int:
-        return len(self.spans)
-
-    def decode(self, frame: int, luma_only: bool = False) -> NDArray[np.uint8]:
-        """Displayed pixels of one frame. Raises UnreadableCineError (undecodable_frame)."""
-        try:
-            if luma_only and self.decoder is jpeg:
-                return jpeg_luma(self.stored.read(self.spans[frame]), self.sample_format).samples
-            return display(
-                self.decoder(self.stored.read(self.spans[frame]), self.sample_format), self.sample_format, self.palette
-            )
-        except UnreadableCineError:
-            raise
-        except Exception as error:
-            # Five decoder libraries raise a dozen kinds of error for one fact: this frame cannot be decoded.
-            raise UnreadableCineError(
-                "undecodable_frame",
-                f"frame {frame + 1} of {self.path.name} cannot be decoded ({error}): send the object again",
-            ) from error
-
-
-@dataclass(frozen=True, eq=False)
-class CineFile:
-    """A cine on disk; a `processing.cine.FrameSource`. `limitations` says what is doubtful about its header."""
-
-    description: CineDescription
-    facts: CineFacts
-    limitations: tuple[Limitation, ...]
-    clips: tuple[Clip | VideoClip, ...]
-    luma_only: bool = False
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        return tuple(clip.path for clip in self.clips)
-
-    def luma(self) -> CineFile:
-        """The same cine as its luma (row, column), decoded without chroma where the code stream keeps it apart."""
-        return replace(self, description=replace(self.description, colour=False), luma_only=True)
-
-    def blocks(self) -> Iterator[FrameBlock]:
-        """All frames in order, each decoded once, by as many threads as there are cores (decoders release the GIL)."""
-        if any(isinstance(clip, VideoClip) for clip in self.clips):
-            return self._streamed_blocks()
-        return self._parallel_blocks()
-
-    def _parallel_blocks(self) -> Iterator[FrameBlock]:
-        count = self._frames_per_block
-        waiting: deque[tuple[int, NDArray[np.uint8], list[Future[None]]]] = deque()
-        pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
-        try:
-            for first in range(0, self.description.frames, count):
-                size = min(count, self.description.frames - first)
-                pixels = np.empty((size, *self._frame_shape), np.uint8)
-                waiting.append(
-                    (first, pixels, [pool.submit(self._decode_into, pixels[i], first + i) for i in range(size)])
-                )
-                if len(waiting) == BLOCKS_IN_FLIGHT:
-                    yield _finished(*waiting.popleft())
-            while waiting:
-                yield _finished(*waiting.popleft())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _streamed_blocks(self) -> Iterator[FrameBlock]:
-        """Clips that can only be read in order (video brings threads of its own)."""
-        frames = itertools.chain.from_iterable(_in_order(clip, self.luma_only) for clip in self.clips)
-        first = 0
-        while batch := list(itertools.islice(frames, self._frames_per_block)):
-            yield FrameBlock(np.stack(batch), first)
-            first += len(batch)
-
-    def sample(self, frames: Sequence[int]) -> NDArray[np.uint8]:
-        """The named frames, (len(frames), row, column[, 3])."""
-        pixels = np.empty((len(frames), *self._frame_shape), np.uint8)
-        if any(isinstance(clip, VideoClip) for clip in self.clips):
-            places = {frame: i for i, frame in enumerate(frames)}
-            for i, shown in enumerate(
-                itertools.chain.from_iterable(_in_order(clip, self.luma_only) for clip in self.clips)
-            ):
-                if i in places:
-                    pixels[places[i]] = shown
-            return pixels
-        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="sample") as pool:
-            list(pool.map(self._decode_into, pixels, frames))
-        return pixels
-
-    @property
-    def _frame_shape(self) -> tuple[int, ...]:
-        shape = (self.description.rows, self.description.columns)
-        return (*shape, 3) if self.description.colour else shape
-
-    @property
-    def _frames_per_block(self) -> int:
-        return min(max(BLOCK_BYTES // int(np.prod(self._frame_shape)), 1), FRAMES_PER_BLOCK)
-
-    def _decode_into(self, place: NDArray[np.uint8], frame: int) -> None:
-        for clip in self.clips:
-            if frame < clip.frames and isinstance(clip, Clip):
-                shown = clip.decode(frame, self.luma_only)
-                place[...] = luma(shown[None], True)[0] if shown.ndim > place.ndim else shown
-                return
-            frame -= clip.frames
-        raise IndexError(frame)
-
-
-def _in_order(clip: Clip | VideoClip, luma_only: bool) -> Iterator[NDArray[np.uint8]]:
-    if isinstance(clip, VideoClip):
-        return clip.iterate(luma_only)
-    return (clip.decode(i, luma_only) for i in range(clip.frames))
-
-
-def _finished(first: int, pixels: NDArray[np.uint8], futures: list[Future[None]]) -> FrameBlock:
-    for future in futures:
-        future.result()
-    return FrameBlock(pixels, first)
-
-
 def read_facts(path: Path) -> CineFacts:
     """The header of one instance, for whoever assembles. Raises UnreadableCineError (not_dicom, truncated)."""
-    return facts_of(read_header(path))[0]
+    with damage_named(path):
+        return facts_of(read_header(path))[0]
 
 
 def open_cine(paths: Path | Sequence[Path]) -> CineFile:
@@ -201,6 +65,11 @@ def open_cine(paths: Path | Sequence[Path]) -> CineFile:
 
 
 def _open_part(path: Path) -> CineFile:
+    with damage_named(path):
+        return _describe(path)
+
+
+def _describe(path: Path) -> CineFile:
     ds, stream = parse(path)
     facts, doubts = facts_of(ds)
     if facts.modality not in ULTRASOUND_MODALITIES:

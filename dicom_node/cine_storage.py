@@ -11,7 +11,8 @@ import struct
 import tempfile
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -77,24 +78,29 @@ def read_header(path: Path) -> Dataset:
 def parse(path: Path) -> tuple[Dataset, BinaryIO]:
     """The header, and a stream that stands where the pixel data element should be.
 
-    Raises UnreadableCineError: not_dicom, truncated.
+    Raises UnreadableCineError: not_dicom, truncated, damaged_header.
     """
     try:
         stream: BinaryIO = path.open("rb")
     except OSError as error:
         raise UnreadableCineError("not_dicom", f"{path.name} cannot be opened: {error.strerror}") from error
+    with damage_named(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of every odd value; what matters is checked by the caller
+        return _parse_stream(path, stream)
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Whatever a parser says of broken bytes inside, the answer is one: UnreadableCineError (damaged_header)."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom warns of every odd value; what matters is checked by the caller
-            return _parse_stream(path, stream)
-    except InvalidDicomError as error:
-        raise UnreadableCineError("not_dicom", f"{path.name} is no DICOM file (it has no DICM prefix)") from error
+        yield
     except UnreadableCineError:
         raise
+    except InvalidDicomError as error:
+        raise UnreadableCineError("not_dicom", f"{path.name} is no DICOM file (it has no DICM prefix)") from error
     except Exception as error:
-        # Whatever a parser says of broken bytes, the answer is one: refused by name.
         raise UnreadableCineError(
-            "truncated", f"the header of {path.name} is damaged ({type(error).__name__}): send the object again"
+            "damaged_header", f"the header of {path.name} is damaged ({type(error).__name__}): send the object again"
         ) from error
 
 
@@ -125,14 +131,10 @@ def _inflated(path: Path, deflated: BinaryIO) -> BinaryIO:
     """An unlinked copy of the data set, inflated piece by piece (PS3.5 A.5: raw deflate after the file meta)."""
     copy: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the cine that reads it
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    while piece := deflated.read(INFLATE_CHUNK_BYTES):
-        while piece:
-            copy.write(inflater.decompress(piece, INFLATE_CHUNK_BYTES))
-            piece = inflater.unconsumed_tail
-            if copy.tell() > MAX_INFLATED_BYTES:
-                raise UnreadableCineError(
-                    "bad_geometry", f"{path.name} inflates to more than {MAX_INFLATED_BYTES} bytes"
-                )
+    while not inflater.eof and (piece := inflater.unconsumed_tail or deflated.read(INFLATE_CHUNK_BYTES)):
+        copy.write(inflater.decompress(piece, INFLATE_CHUNK_BYTES))
+        if copy.tell() > MAX_INFLATED_BYTES:
+            raise UnreadableCineError("bad_geometry", f"{path.name} inflates to more than {MAX_INFLATED_BYTES} bytes")
     if not inflater.eof:
         raise UnreadableCineError("truncated", f"the deflated data of {path.name} ends early: send the object again")
     copy.seek(0)

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy import ndimage
 
 from processing.cine import Box, Cine, CineDescription, DisplayProfile, FrameSource, LevelMap, Panels, Spacing
 from processing.colour import LUMA_WEIGHTS, Tint, find_colour_bars, find_tint, grey_tint, luma
@@ -230,8 +231,11 @@ def _tint(
         return grey_tint()
     middle = len(frames) // 2
     bars = find_colour_bars(frames[middle], grey[middle], change(grey) <= STILL_LEVELS)
-    step = max(int(valid.sum()) * len(frames) // TINT_PIXELS, 1)
-    cloud = frames[(slice(None), *box.slices)][:, valid].reshape(-1, 3)[::step]
+    # The rim may show the neighbour: a panel's edge is known to a pixel or two, and compression smears it.
+    inner = ndimage.binary_erosion(valid, iterations=3, border_value=0)
+    inner = inner if inner.any() else valid
+    step = max(int(inner.sum()) * len(frames) // TINT_PIXELS, 1)
+    cloud = frames[(slice(None), *box.slices)][:, inner].reshape(-1, 3)[::step]
     return find_tint(cloud, described.lossy, bars)
 
 

@@ -47,6 +47,9 @@ def find_panels(
         return Panels(declared.within(description.rows, description.columns), None, "whole", 1.0, "profile")
     changes = change(grey)
     pair, single, origin = _candidates(description, changes)
+    if pair is None and single is not None and declared != "whole":
+        pair = _abutting(frames, grey, single)
+        origin += ", drawn edge to edge" if pair else ""
     if declared == "whole" or pair is None:
         box = single or (whole if declared == "whole" else None)
         if box is None:
@@ -144,6 +147,26 @@ def _halves(area: NDArray[np.bool_], box: Box) -> tuple[Box, Box] | None:
         return None
     a, b = (half for half in tight if half is not None)
     return _equal_rows(a, b) if _twins(a, b) else None
+
+
+def _abutting(frames: NDArray[np.uint8], grey: NDArray[np.uint8], box: Box) -> tuple[Box, Box] | None:
+    """The two halves of a box without a gap, when they are drawn in different ways: tint, or renewal of the speckle."""
+    if box.columns < 64:
+        return None
+    profile = np.ptp(np.median(grey[(slice(None), *box.slices)], axis=1).astype(np.float64), axis=0)
+    if frames.ndim == 4:
+        middle = frames[len(frames) // 2][box.slices].astype(np.int16)
+        profile = profile + 4.0 * (middle.max(axis=-1) - middle.min(axis=-1)).mean(axis=0)
+    reach = 4
+    step = np.abs(
+        ndimage.uniform_filter1d(profile, reach, origin=-2) - ndimage.uniform_filter1d(profile, reach, origin=1)
+    )
+    third = slice(int(0.42 * box.columns), int(0.58 * box.columns) + 1)
+    edge = box.x0 + third.start + int(step[third].argmax())
+    width = min(edge - box.x0, box.x1 - edge)
+    left, right = Box(edge - width, box.y0, edge, box.y1), Box(edge, box.y0, edge + width, box.y1)
+    signs = {vote.sign for vote in _votes(frames, grey, left, right) if vote.leaning != 0}
+    return (left, right) if "tint" in signs or {"new speckle", "enhancement"} <= signs else None
 
 
 def _tight(area: NDArray[np.bool_], box: Box) -> Box | None:

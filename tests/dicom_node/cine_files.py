@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -43,8 +45,9 @@ VIDEO = {MPEG2MPHL: "mpeg2video", MPEG4HP41: "libx264", HEVCMP51: "libx265"}
 def write_cine(folder: Path, frames: Frames, syntax: UID, frame_time_ms: float = 100.0, **changed: object) -> Path:
     """A multi-frame file of `frames` (frame, row, column[, 3]); `changed` sets or (None) removes header elements."""
     ds = header(frames, frame_time_ms)
-    ds.file_meta.TransferSyntaxUID = syntax
-    add_pixels(ds, frames, syntax)
+    written = ExplicitVRLittleEndian if syntax == JPEGLosslessSV1 else syntax
+    ds.file_meta.TransferSyntaxUID = written
+    add_pixels(ds, frames, written)
     for keyword, value in changed.items():
         if value is None:
             delattr(ds, keyword)
@@ -52,7 +55,15 @@ def write_cine(folder: Path, frames: Frames, syntax: UID, frame_time_ms: float =
             setattr(ds, keyword, value)
     path = folder / f"{syntax.keyword}.dcm"
     dcmwrite(path, ds, enforce_file_format=True)
-    return path
+    return _jpeg_lossless(path) if syntax == JPEGLosslessSV1 else path
+
+
+def _jpeg_lossless(path: Path) -> Path:
+    """GDCM's own converter codes an uncompressed file anew (in a process of its own: a dying encoder is no finding)."""
+    coded = path.with_suffix(".coded.dcm")
+    converter = Path(sys.executable).with_name("gdcmconv")
+    subprocess.run([converter, "--jpeg", path, coded], check=True, capture_output=True, timeout=60)
+    return coded
 
 
 def header(frames: Frames, frame_time_ms: float) -> Dataset:
@@ -137,30 +148,6 @@ def _jpeg_2000(frame: Frames, ratios: Sequence[float] | None = None) -> bytes:
     return bytes(openjpeg.encode(frame, photometric_interpretation=1 if frame.ndim == 3 else 2, **options))
 
 
-def _jpeg_lossless(frame: Frames) -> bytes:
-    """One frame through GDCM's transfer syntax change."""
-    import gdcm
-
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((frame.shape[1], frame.shape[0], 1))
-    samples = 3 if frame.ndim == 3 else 1
-    image.SetPixelFormat(gdcm.PixelFormat(samples, 8, 8, 7, 0))
-    kind = gdcm.PhotometricInterpretation.RGB if samples == 3 else gdcm.PhotometricInterpretation.MONOCHROME2
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.ExplicitVRLittleEndian))
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetByteStringValue(frame.tobytes())
-    image.SetDataElement(element)
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
-    change.SetInput(image)
-    assert change.Change()
-    fragments = change.GetOutput().GetDataElement().GetSequenceOfFragments()
-    # SWIG hands the bytes out as str; surrogateescape gives them back.
-    return fragments.GetFragment(0).GetByteValue().GetBuffer().encode("utf-8", "surrogateescape")
-
-
 ENCODERS: dict[UID, Callable[[Frames], bytes]] = {
     JPEGBaseline8Bit: jpeg,
     RLELossless: _rle,
@@ -168,7 +155,6 @@ ENCODERS: dict[UID, Callable[[Frames], bytes]] = {
     JPEGLSNearLossless: lambda frame: _jpeg_ls(frame, 2),
     JPEG2000Lossless: _jpeg_2000,
     JPEG2000: lambda frame: _jpeg_2000(frame, (4,)),
-    JPEGLosslessSV1: _jpeg_lossless,
 }
 
 
