@@ -101,7 +101,8 @@ def read_arrived_header(path: Path) -> ArrivedHeader:
     except UnreadableHeaderError:
         raise
     except _BROKEN as error:
-        raise UnreadableHeaderError(f"not a readable DICOM data set: {type(error).__name__}: {error}") from error
+        # Its name only: the text may quote a value of the patient's, and this one is logged.
+        raise UnreadableHeaderError(f"not a readable DICOM data set: {type(error).__name__}") from error
     return ArrivedHeader(dataset, syntax, facts, has_pixels)
 
 

@@ -76,7 +76,7 @@ def receiver_settings(settings: Settings, ssl_context: ssl.SSLContext | None = N
     """The receiver's part of the node's configuration. With `ssl_context`: for the TLS port.
 
     A destination is known by its title, and by its address under any title: a PACS often calls by another name than
-    it answers to.
+    it answers to. Where any peer counts as a scanner, only by its title.
     """
     scanners = [
         Peer(
@@ -89,14 +89,15 @@ def receiver_settings(settings: Settings, ssl_context: ssl.SSLContext | None = N
         for scanner in settings.scanner
     ]
     titles = [Peer(each.ae_title, role=PeerRole.DESTINATION) for each in settings.destination]
-    hosts = [Peer(ANY, each.host, role=PeerRole.DESTINATION) for each in settings.destination]
+    known_only = settings.security.require_known_peers
+    hosts = [Peer(ANY, each.host, role=PeerRole.DESTINATION) for each in settings.destination if known_only]
     return ReceiverSettings(
         ae_title=settings.node.ae_title,
         host=settings.node.host,
         port=settings.node.port if ssl_context is None else settings.security.tls_port,
         peers=(*scanners, *titles, *hosts),
-        require_known_peers=settings.security.require_known_peers,
-        any_peer_is_scanner=not settings.security.require_known_peers,
+        require_known_peers=known_only,
+        any_peer_is_scanner=not known_only,
         ssl_context=ssl_context,
         share_port=settings.node.receivers > 1,
         limits=SpoolLimits(reserve_bytes=settings.retention.min_free_mb << 20),

@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 import structlog
 
 from dicom_node import engine, role_locks, service_notify
-from dicom_node.acquisition import Peer, PeerRole
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.readiness import role_fault
@@ -34,21 +33,10 @@ DELIVERIES_AT_ONCE = 4
 
 def run_receiver(settings: Settings, stop: threading.Event) -> None:
     """Receive into the spool until `stop` is set. Raises PortInUseError."""
-    from dicom_node.inbox import SpoolLimits
-    from dicom_node.receiver import ReceiverSettings, serve_receiver
+    from dicom_node.receiver import receiver_settings, serve_receiver
 
     spool = Spool(DataFolder(settings.node.data_dir).spool)
-    receiver_settings = ReceiverSettings(
-        ae_title=settings.node.ae_title,
-        host=settings.node.host,
-        port=settings.node.port,
-        peers=peers(settings),
-        require_known_peers=settings.security.require_known_peers,
-        any_peer_is_scanner=not settings.security.require_known_peers,
-        share_port=settings.node.receivers > 1,
-        limits=SpoolLimits(reserve_bytes=settings.retention.min_free_mb * 2**20),
-    )
-    with serve_receiver(receiver_settings, spool):
+    with serve_receiver(receiver_settings(settings), spool):
         stop.wait()
 
 
@@ -132,23 +120,6 @@ def run_role(settings: Settings, role: str) -> None:
 
 def _fault(settings: Settings, role: str) -> str:
     return PULSE.fault() or role_fault(settings, role)
-
-
-def peers(settings: Settings) -> tuple[Peer, ...]:
-    """The configured peers as the receiver knows them: scanners first, then destinations (they may send contours)."""
-    scanners = [
-        Peer(
-            scanner.ae_title,
-            scanner.host or "*",
-            PeerRole.SCANNER,
-            scanner.profile or None,
-            scanner.priority,
-            scanner.unwanted == "accept_and_drop",
-        )
-        for scanner in settings.scanner
-    ]
-    destinations = [Peer(d.ae_title, "*", PeerRole.DESTINATION) for d in settings.destination]
-    return (*scanners, *destinations)
 
 
 @contextmanager

@@ -132,11 +132,15 @@ class _Session:
         self._contexts = contexts
         self._assoc: NodeAssociation | None = None
         self._message_id = 0
+        self._no_association: SendOutcome | None = None
 
     def send(self, file: OutgoingFile) -> SendOutcome:
+        if self._no_association is not None:
+            return self._no_association
         try:
             assoc = self._association()
         except _NoAssociationError as error:
+            self._no_association = error.outcome  # a peer that is down is asked once, not once an object
             return error.outcome
         accepted = {
             str(context.transfer_syntax[0]): context.context_id

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import structlog
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.fsm import InvalidEventError
+from pynetdicom.fsm import TRANSITION_TABLE
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
@@ -35,6 +35,7 @@ _LINGER_S = 1.0  # how long we wait for the peer to close after the last PDU, so
 _MOST_OTHER_BYTES = 1 << 20  # of commands and of data sets that are no C-STORE: those this node serves are < 100 KB
 _MOST_RETRIEVED_BYTES = 256 << 20  # of what we asked for (C-GET), which pynetdicom holds in memory
 _A_ASSOCIATE_RQ = 0x01
+_OF_THE_USER = ("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15")  # primitives, not the network (PS3.8 table 9-10)
 _TITLES = (10, 26)  # called and calling, 16 bytes each (PS3.8 table 9-11)
 UNNAMED = "UNNAMED"
 _COMMAND, _LAST = 1, 2  # bits of the message control header (PS3.8 E.2)
@@ -293,13 +294,11 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc] # pynetdicom is unty
         self._bell.clear()
 
     def _act(self, event: str) -> None:
-        try:
+        if (event, self.state_machine.current_state) in TRANSITION_TABLE:
             self.state_machine.do_action(event)
-        except InvalidEventError:
-            # A primitive that came too late (an answer after an abort): the stock loop dies here.
-            if event in ("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"):
-                with contextlib.suppress(queue.Empty):
-                    self.to_provider_queue.get_nowait()
+        elif event in _OF_THE_USER:  # a primitive that came too late (an answer after an abort): the stock loop dies
+            with contextlib.suppress(queue.Empty):
+                self.to_provider_queue.get_nowait()
 
     def _take(self, data: memoryview) -> None:
         try:
