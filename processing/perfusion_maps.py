@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from processing.bolus_fit import FIT_DEFAULTS, bounds_of_shape
 from processing.bolus_models import AMPLITUDES, FIELDS, MODELS, SHORT_NAMES, BolusCurve
@@ -21,6 +20,7 @@ from processing.frozen_arrays import frozen_array
 from processing.kernels import bolus as bolus_kernel
 from processing.kernels.bolus_map import fit_samples
 from processing.limitations import Limitation
+from processing.map_samples import SampleGrid, frame_bins, interpolated, sample_grid, sampled_power
 from processing.perfusion import BolusFit
 from processing.speckle_size import speckle_cell_px
 
@@ -63,17 +63,6 @@ class PerfusionMaps:
             self.values[name] = frozen_array(name, value, np.float32, 2)
 
 
-@dataclass(frozen=True, eq=False)
-class _Grid:
-    """Sample centres (z, x) of a regular grid over the mask's bounding box, and which lie inside the mask."""
-
-    rows: NDArray[np.intp]
-    columns: NDArray[np.intp]
-    inside: NDArray[np.bool_]
-    edge: tuple[int, int]
-    step: tuple[int, int]
-
-
 MAP_DEFAULTS = MapParameters()
 
 
@@ -91,37 +80,27 @@ def perfusion_maps(
     bolus, last_s = _fitted(fit)
     inside = mask & cine.valid
     kept = np.ones(cine.frame_times_s.size, np.bool_) if rejected is None else ~rejected
-    cell = speckle_cell_px(_bright_frames(cine, fit, kept), inside)
-    grid = _grid(inside, cell, parameters.speckles)
+    cell = speckle_cell_px(bright_frames(cine, fit, kept), inside)
+    grid = sample_grid(inside, cell, parameters.speckles)
     frames = np.flatnonzero(kept & (cine.frame_times_s <= last_s))
-    bins = [part for part in np.array_split(frames, min(parameters.most_frames, frames.size)) if part.size]
+    bins = frame_bins(frames, parameters.most_frames)
     time_s = np.array([cine.frame_times_s[members].mean() for members in bins])
-    power = _samples(cine, bins, inside, grid)
+    power = sampled_power(cine, bins, grid)
     tail_au = np.maximum(fit.curve_au - bolus.power_au(cine.frame_times_s), 0.0)
     tail_au[tail_au < 1e-6 * tail_au.max(initial=0.0)] = 0.0
     found, gain = _fit(time_s, power, np.interp(time_s, cine.frame_times_s, tail_au), bolus, parameters)
     # Beyond a second, what correlates in a ROI's residuals is misfit of the whole, not speckle.
     correlation = max(1.0, min(fit.correlation_s or 0.0, 1.0) / float(np.median(np.diff(time_s))))
     good = (gain > parameters.minimum_gain * correlation) & np.isfinite(found).all(axis=1)
-    return _assemble(cine, inside, grid, np.where(good[:, None], found, np.nan), cell, fit)
+    return _assemble(cine, grid, np.where(good[:, None], found, np.nan), cell, fit)
 
 
-def _bright_frames(cine: Cine, fit: BolusFit, kept: NDArray[np.bool_]) -> NDArray[np.float32]:
+def bright_frames(cine: Cine, fit: BolusFit, kept: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Up to 24 frames while the fitted curve stands above half of its highest value."""
     level = np.where(kept, fit.curve_au, -np.inf)
     bright = np.flatnonzero(level > 0.5 * level.max())
     chosen = bright[np.unique(np.linspace(0, bright.size - 1, min(24, bright.size)).astype(np.intp))]
     return np.asarray(cine.contrast[chosen])
-
-
-def _grid(inside: NDArray[np.bool_], cell: tuple[float, float], speckles: float) -> _Grid:
-    """Averaging area of `speckles` cells, as square in speckles as whole pixels allow; samples half an edge apart."""
-    edge = (max(1, round(cell[0] * speckles**0.5)), max(1, round(cell[1] * speckles**0.5)))
-    step = (max(1, edge[0] // 2), max(1, edge[1] // 2))
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    z = np.arange(rows[0], rows[-1] + step[0], step[0]).clip(max=rows[-1])
-    x = np.arange(columns[0], columns[-1] + step[1], step[1]).clip(max=columns[-1])
-    return _Grid(z, x, inside[np.ix_(z, x)], edge, step)
 
 
 def _fitted(fit: BolusFit) -> tuple[BolusCurve, float]:
@@ -130,18 +109,6 @@ def _fitted(fit: BolusFit) -> tuple[BolusCurve, float]:
         text = f"Without a fitted {fit.label} curve there are no perfusion maps."
         raise UnfitCineError(Limitation("no_map", text, "refused", ("maps",)))
     return fit.bolus, fit.window_s[1]
-
-
-def _samples(cine: Cine, bins: list[NDArray[np.intp]], inside: NDArray[np.bool_], grid: _Grid) -> NDArray[np.float32]:
-    """float32 (sample, bin): mean power of each averaging area inside the mask."""
-    nodes = np.ix_(grid.rows, grid.columns)
-    share = ndimage.uniform_filter(inside.astype(np.float32), grid.edge, mode="constant")[nodes][grid.inside]
-    power = np.empty((share.size, len(bins)), np.float32)
-    for index, members in enumerate(bins):
-        image = np.where(inside, cine.contrast[members].mean(axis=0), np.float32(0.0))
-        mean = ndimage.uniform_filter(image, grid.edge, mode="constant")
-        power[:, index] = mean[nodes][grid.inside] / np.maximum(share, 1e-6)
-    return power
 
 
 def _fit(
@@ -170,8 +137,7 @@ def _fit(
 
 def _assemble(
     cine: Cine,
-    inside: NDArray[np.bool_],
-    grid: _Grid,
+    grid: SampleGrid,
     found: NDArray[np.float64],
     cell: tuple[float, float],
     fit: BolusFit,
@@ -183,7 +149,7 @@ def _assemble(
         if withheld and SHORT_NAMES[name] in AMPLITUDES:
             continue
         column = found[:, FIELDS.index(SHORT_NAMES[name])]
-        values[name] = _interpolated(column, grid, inside)
+        values[name] = interpolated(column, grid)
         samples[name] = column[np.isfinite(column)]
     limitations = []
     if withheld:
@@ -200,17 +166,3 @@ def _assemble(
         fitted_fraction=float(np.isfinite(found).all(axis=1).mean()) if found.size else 0.0,
         limitations=tuple(limitations),
     )
-
-
-def _interpolated(column: NDArray[np.float64], grid: _Grid, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Between the fitted samples, linearly; a pixel whose nearer half of samples failed is NaN."""
-    sampled = np.full(grid.inside.shape, np.nan)
-    sampled[grid.inside] = column
-    fitted = np.isfinite(sampled)
-    z, x = np.nonzero(inside)
-    where = np.array([(z - grid.rows[0]) / grid.step[0], (x - grid.columns[0]) / grid.step[1]])
-    share = ndimage.map_coordinates(fitted.astype(np.float64), where, order=1, mode="nearest")
-    total = ndimage.map_coordinates(np.where(fitted, sampled, 0.0), where, order=1, mode="nearest")
-    image = np.full(inside.shape, np.nan, np.float32)
-    image[z, x] = np.where(share >= 0.5, total / np.maximum(share, 0.5), np.nan)
-    return image

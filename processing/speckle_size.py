@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 def speckle_cell_px(frames: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[float, float]:
     """Extent (z, x) in px of the area that one independent speckle covers, at least 1 px each.
 
-    frames: linear power (frame, z, x) while the contrast is bright, at least two. The correlation cell of Goodman
-    (Speckle Phenomena in Optics, 2007, ch. 4): the normalised autocovariance of intensity summed over lags, here of the
-    relative deviation from the frames' mean, one axis at a time.
+    frames: linear power (frame, z, x) while the contrast is bright, in order, at least two. The correlation cell of
+    Goodman (Speckle Phenomena in Optics, 2007, ch. 4): the normalised autocovariance of intensity summed over lags, one
+    axis at a time, here of differences of successive frames: anatomy and the bolus itself drop out of them.
     """
     mean = frames.mean(axis=0)
     inside = mask & (mean > 0.0)
-    deviation = np.where(inside, frames / np.where(inside, mean, 1.0) - 1.0, 0.0).astype(np.float64)
+    change = np.diff(frames.astype(np.float64), axis=0)
+    deviation = np.where(inside, change / np.where(inside, mean, 1.0), 0.0)
     return _extent(deviation, inside, 1), _extent(deviation, inside, 2)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import integrate, signal, stats
+from scipy import integrate, ndimage, signal, stats
 
 MODELS = ("log-normal", "gamma variate", "LDRW", "FPT")
 TIMES = ("AT", "TTP", "t0")
@@ -122,3 +122,14 @@ def with_recirculation(curve: TrueCurve, time_s: NDArray[np.float64], fraction: 
     fine = np.linspace(0.01, 200, 20000)
     first_peak = (curve.area * curve.density.pdf(fine)).max()
     return curve.power(time_s) + fraction * first_peak * second.pdf(time_s - curve.t0_s - 25.0) / second.pdf(fine).max()
+
+
+def speckled(
+    power: NDArray[np.float32], rng: np.random.Generator, sigma_px: tuple[float, float] = (0.8, 1.2)
+) -> NDArray[np.float32]:
+    """power (frame, z, x) times fully developed speckle of a Gaussian point spread, new in every frame."""
+    out = np.empty_like(power)
+    for index in range(power.shape[0]):
+        field = ndimage.gaussian_filter(rng.normal(size=(2, *power.shape[1:])), (0.0, *sigma_px), mode="wrap")
+        out[index] = power[index] * (field**2).sum(axis=0) / (2.0 * field.var())
+    return out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from processing.cine import Cine, Spacing, TimeZero
 from processing.perfusion import LevelQuality, fit_bolus
@@ -13,20 +12,9 @@ from processing.perfusion_maps import perfusion_maps
 from processing.roi import Roi
 from processing.speckle_size import speckle_cell_px
 from processing.tic import time_intensity_curve
-from tests.accuracy.bolus_scenes import TrueCurve, density, frame_times
+from tests.accuracy.bolus_scenes import TrueCurve, density, frame_times, speckled
 
 BOLUS = TrueCurve("log-normal", 2.0, 4.0, density("log-normal", 10.0, 0.5), 0.002)
-
-
-def speckled(
-    power: NDArray[np.float32], rng: np.random.Generator, sigma_px: tuple[float, float] = (0.8, 1.2)
-) -> NDArray[np.float32]:
-    """power (frame, z, x) times fully developed speckle of a Gaussian point spread, new in every frame."""
-    out = np.empty_like(power)
-    for index in range(power.shape[0]):
-        field = ndimage.gaussian_filter(rng.normal(size=(2, *power.shape[1:])), (0.0, *sigma_px), mode="wrap")
-        out[index] = power[index] * (field**2).sum(axis=0) / (2.0 * field.var())
-    return out
 
 
 def scene(height: int, width: int, rng: np.random.Generator) -> tuple[Cine, NDArray[np.float64], NDArray[np.float64]]:
