@@ -3,8 +3,8 @@
 Fast cines: the singular vectors of a block (frame, pixel) come from its Gram matrix, frames x frames: X X' = V S^2 V',
 and the K slow ones are subtracted as X - V (V' X); the full decomposition is never formed (Demene et al. 2015 for the
 filter). At 10 to 50 Hz a bubble passes a pixel as slowly as tissue moves: a mean, a median or a singular vector would
-take the bubbles of a well-filled vessel with it. There the level that a pixel hardly ever falls below is taken out where
-it stands out of the panel, and singular vectors only where much does. Memory: one block of frames, a slice of pixels.
+take the bubbles of a well-filled vessel with it. There the level that a pixel hardly ever falls below is taken out
+where it stands out of the panel, and singular vectors only where much does. Memory: one block of frames.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ drowning the bubbles' eigenvalues, and the slice in cache."""
 class ClutterParameters:
     """rank None: chosen from the data (`clutter_rank`), at most `largest_share` of the frames.
 
-    block_frames: an SVD over more frames costs their square and mixes what changed in between. slow_hz: a temporal
-    vector with most of its power below is slow. excess: how far above the line through the bulk of the eigenvalues (in
-    their logarithm) clutter stands. slow_cine_hz: below, the static level is taken out: the quantile `static_quantile`
-    over time (a bubble must be there nine tenths of the time to raise it) where it exceeds that of the typical pixel by
-    `static_excess` times its scatter; more than `static_share` of such pixels call for singular vectors as well.
-    static_frames: the quantile is taken over so many frames of a block.
+    block_frames: an SVD over more frames costs their square and mixes what changed in between. slow_share: a temporal
+    vector with most of its power below this share of the frame rate (5 Hz at 500) or two cycles a block is slow.
+    excess: how far above the line through the bulk of the eigenvalues (in their logarithm) clutter stands.
+    slow_cine_hz: below, the static level is taken out: the quantile `static_quantile` over time (a bubble must be there
+    nine tenths of the time to raise it) where it exceeds the typical pixel's by `static_excess` times its scatter;
+    more than `static_share` of such pixels call for singular vectors as well. static_frames: the quantile is taken over
+    so many frames of a block.
     """
 
     rank: int | None = None
     block_frames: int = 450
     largest_share: float = 0.1
-    slow_hz: float = 0.25
+    slow_share: float = 0.01
     excess: float = 3.0
     slow_cine_hz: float = 50.0
     static_quantile: float = 0.1
@@ -63,7 +64,7 @@ def gram_matrix(frames: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def remove_clutter(
-    frames: NDArray[np.float32], frame_rate_hz: float, parameters: ClutterParameters
+    frames: NDArray[np.float32], parameters: ClutterParameters
 ) -> tuple[NDArray[np.float32], int, float]:
     """One block (frame, z, x) without its clutter, the rank taken out, and its share of the energy.
 
@@ -77,7 +78,7 @@ def remove_clutter(
         values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
         rank = parameters.rank
         if rank is None:
-            rank = clutter_rank(values, vectors, frame_rate_hz, parameters)
+            rank = clutter_rank(values, vectors, parameters)
         total = float(values.sum())
         if rank > 0:
             subtract(out, vectors[:, :rank])
@@ -93,14 +94,12 @@ def subtract(frames: NDArray[np.float32], vectors: NDArray[np.float64]) -> None:
         part -= v @ (v.T @ part)
 
 
-def clutter_rank(
-    values: NDArray[np.float64], vectors: NDArray[np.float64], frame_rate_hz: float, parameters: ClutterParameters
-) -> int:
+def clutter_rank(values: NDArray[np.float64], vectors: NDArray[np.float64], parameters: ClutterParameters) -> int:
     """Leading vectors that are both strong and slow.
 
     values: eigenvalues, largest first. Strong: log eigenvalue more than `excess` times the scatter above the line
     through the bulk (the middle half of the spectrum), extended to its rank. Slow: more than half its power below
-    `slow_hz`. Bubbles are strong but fast: each passes a pixel within seconds.
+    `slow_share`. Bubbles are strong but fast: each passes a pixel within seconds.
     """
     count = len(values)
     power = values[values > values[0] * 1e-12] if values[0] > 0 else values[:0]
@@ -111,12 +110,13 @@ def clutter_rank(
     bulk = slice(len(power) // 4, 3 * len(power) // 4)
     slope, offset = np.polyfit(ranks[bulk], log[bulk], 1)
     scatter = max(float(np.std(log[bulk] - offset - slope * ranks[bulk])), 0.1)
-    frequency = np.fft.rfftfreq(count, 1.0 / frame_rate_hz) if frame_rate_hz > 0 else np.zeros(count // 2 + 1)
+    cycles = np.arange(count // 2 + 1)
+    slow_cycles = max(parameters.slow_share * count, 2.0)
     most = int(parameters.largest_share * count)
     rank = 0
     while rank < min(most, len(power)):
         spectrum = np.abs(np.fft.rfft(vectors[:, rank])) ** 2
-        slow = spectrum[frequency <= parameters.slow_hz].sum() > 0.5 * spectrum.sum()
+        slow = spectrum[cycles <= slow_cycles].sum() > 0.5 * spectrum.sum()
         if not slow or log[rank] < offset + slope * rank + parameters.excess * scatter:
             break
         rank += 1
@@ -151,5 +151,5 @@ def filter_block(
         static = remove_static(out, parameters)
         if not static and parameters.rank is None:
             return out, 0
-    out, rank, _ = remove_clutter(out, frame_rate_hz, parameters)
+    out, rank, _ = remove_clutter(out, parameters)
     return out, rank

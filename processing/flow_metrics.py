@@ -54,7 +54,7 @@ class FlowMetrics:
     speed_quartile_coefficient: Estimate
     speed_entropy: Estimate
     direction_entropy: Estimate
-    direction_dispersion: Estimate
+    direction_dispersion: Estimate | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +129,7 @@ def flow_metrics(field: Field, parameters: FlowMetricParameters) -> FlowMetrics 
         weight[present] = rng.poisson(1.0, len(present))
         drawn.append(figures(field, weight, parameters))
     estimates = {name: interval(value, [d[name] for d in drawn]) for name, value in measured.items()}
+    dispersed = estimates.pop("direction_dispersion")
     plateau = plateau_percent(field)
     enough = len(field.row_track) >= parameters.rarefied_to
     return FlowMetrics(
@@ -136,6 +137,8 @@ def flow_metrics(field: Field, parameters: FlowMetricParameters) -> FlowMetrics 
         localizations=len(field.row_track),
         area_percent_rarefied=estimates.pop("area_percent_rarefied") if enough else None,
         rarefied_to=parameters.rarefied_to,
+        # No pixel was crossed twice: nothing says how directions scatter.
+        direction_dispersion=dispersed if np.isfinite(dispersed.value) else None,
         plateau_percent=None if plateau is None else Estimate(plateau),
         filled_percent=estimates["area_percent"],
         **{name: e for name, e in estimates.items() if name != "area_percent_rarefied"},

@@ -21,11 +21,14 @@ NEIGHBOURS = np.ones((3, 3), dtype=bool)
 class VesselParameters:
     """threshold: tracks that make a pixel vessel, after smoothing by `smoothing_px` (joins paths some 50 um apart).
 
-    shortest_mm: shorter pieces of skeleton are spurs, not vessels. smallest_px: smaller islands are stray tracks.
+    local_share of the mean density around (`local_px`) must be exceeded as well: dense vessels side by side stay apart.
+    shortest_mm: shorter dead ends of the skeleton are spurs. smallest_px: smaller islands are stray tracks.
     """
 
     threshold: float = 0.5
     smoothing_px: float = 2.0
+    local_px: float = 8.0
+    local_share: float = 0.8
     shortest_mm: float = 0.15
     smallest_px: int = 12
 
@@ -34,8 +37,8 @@ class VesselParameters:
 class Vessels:
     """mask, skeleton: bool (z, x). Arrays of one value a vessel (a piece of skeleton between branch points):
 
-    length_mm, tortuosity (path over end-to-end distance), diameter_um (median along it; no smaller than the resolution
-    can show, see `diameter_below_resolution`). branch_points: where three or more pieces meet.
+    length_mm, tortuosity (path over end-to-end distance, NaN for short links between forks), diameter_um (median along
+    it; what lies below the measured resolution is said by the caller). branch_points: where three or more meet.
     """
 
     mask: NDArray[np.bool_]
@@ -61,7 +64,9 @@ def vessel_mask(density: NDArray[np.float32], parameters: VesselParameters) -> N
     """
     smooth = ndimage.gaussian_filter(density.astype(np.float64), parameters.smoothing_px)
     level = parameters.threshold * 0.4 / parameters.smoothing_px
-    return np.asarray(remove_small_objects(smooth >= level, max_size=parameters.smallest_px - 1, connectivity=2))
+    around = ndimage.gaussian_filter(density.astype(np.float64), parameters.local_px)
+    mask = (smooth >= level) & (smooth >= parameters.local_share * around)
+    return np.asarray(remove_small_objects(mask, max_size=parameters.smallest_px - 1, connectivity=2))
 
 
 def measure_vessels(mask: NDArray[np.bool_], pixel_mm: float, parameters: VesselParameters) -> Vessels:
@@ -70,26 +75,29 @@ def measure_vessels(mask: NDArray[np.bool_], pixel_mm: float, parameters: Vessel
     neighbours = ndimage.convolve(skeleton.astype(np.int8), NEIGHBOURS.astype(np.int8), mode="constant") - 1
     joints = skeleton & (neighbours >= 3)
     pieces, count = ndimage.label(skeleton & ~joints, structure=NEIGHBOURS)
+    forks = ndimage.label(joints, structure=NEIGHBOURS)[0]
     thickness = ndimage.distance_transform_edt(mask)
     length, tortuosity, diameter = [], [], []
     kept = np.zeros(count + 1, dtype=np.bool_)
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
-        piece = pieces[box] == number
+        around = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+        piece = pieces[around] == number
         path, chord = path_and_chord(piece)
-        if path * pixel_mm < parameters.shortest_mm:
+        touched = np.unique(forks[around][ndimage.binary_dilation(piece, structure=NEIGHBOURS)])
+        if path * pixel_mm < parameters.shortest_mm and (touched > 0).sum() < 2:
             continue
         kept[number] = True
         length.append(path * pixel_mm)
-        tortuosity.append(path / chord if chord > 0 else np.nan)
+        tortuosity.append(path / chord if path * pixel_mm >= parameters.shortest_mm else np.nan)
         # The distance to the nearest pixel outside is half a pixel more than the radius on a pixel grid.
-        diameter.append(2000.0 * pixel_mm * (float(np.median(thickness[box][piece])) - 0.5))
+        diameter.append(2000.0 * pixel_mm * (float(np.median(thickness[around][piece])) - 0.5))
     return Vessels(
         mask=mask,
         skeleton=skeleton,
         length_mm=np.array(length),
         tortuosity=np.array(tortuosity),
         diameter_um=np.array(diameter),
-        branch_points=count_branch_points(joints, pieces, kept),
+        branch_points=count_branch_points(forks, pieces, kept),
         fractal_dimension=box_dimension(skeleton),
     )
 
@@ -126,13 +134,12 @@ def furthest(index: dict[tuple[int, int], int], points: NDArray[np.int64], start
     return last, *steps[last]
 
 
-def count_branch_points(joints: NDArray[np.bool_], pieces: NDArray[np.int64], kept: NDArray[np.bool_]) -> int:
-    """Joints (touching pixels are one) where at least three vessels, spurs not counted, meet."""
-    labels, _ = ndimage.label(joints, structure=NEIGHBOURS)
+def count_branch_points(forks: NDArray[np.int64], pieces: NDArray[np.int64], kept: NDArray[np.bool_]) -> int:
+    """Forks (touching joints are one) where at least three vessels, spurs not counted, meet."""
     branch_points = 0
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
-        near = ndimage.binary_dilation(labels[around] == number, structure=NEIGHBOURS)
+    for number, box in enumerate(ndimage.find_objects(forks), start=1):
+        around = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+        near = ndimage.binary_dilation(forks[around] == number, structure=NEIGHBOURS)
         touching = np.unique(pieces[around][near])
         branch_points += int(kept[touching[touching > 0]].sum() >= 3)
     return branch_points
