@@ -13,9 +13,11 @@ from reports.frame_view import caption, draw_panel
 from reports.page import (
     AMBER,
     BODY,
+    COLOURS,
     HEADING,
     MUTED,
     SMALL,
+    SURFACE,
     TEXT,
     Area,
     Page,
@@ -30,7 +32,14 @@ from reports.result_object import ResultContext
 
 VIEWS = Area(24, 104, 960, 500)
 CONTEXT = Area(1000, 104, 576, 500)
+TREND_HEIGHT = 190
 TABLE = Area(24, 620, 1552, 520)
+WORDS = {
+    "area_mm2": "Area",
+    "perfusion_density_percent": "Perfusion density",
+    "speed_mean_mm_s": "Flow speed, mean",
+    "perfused_area_percent": "Perfused area",
+}
 VARIABILITY = {True: ("beyond variability", AMBER), False: ("within variability", TEXT), None: ("unknown", MUTED)}
 
 
@@ -83,7 +92,7 @@ def _draw_context(page: Page, findings: Findings) -> None:
     page.text(area.x + 20, area.y + 14, "How far it can be compared", fontsize=HEADING, fontweight="bold")
     y = area.y + 54
     for name, words, colour in _context_lines(comparison):
-        lines = wrapped(words, 46)
+        lines = wrapped(words, 40)
         page.text(area.x + 20, y, name, color=MUTED, fontsize=SMALL)
         page.text(area.x + 170, y, "\n".join(lines), color=colour, fontsize=SMALL, linespacing=1.25)
         y += 22 * len(lines) + 10
@@ -118,17 +127,50 @@ def _draw_changes(page: Page, comparison: Comparison) -> None:
         page.text(stop, top, words, fontsize=BODY, fontweight="bold", ha="right")
     page.text(area.right - 20, top, "Against variability", fontsize=BODY, fontweight="bold", ha="right")
     page.rule(area.x + 20, area.right - 20, top + 25)
-    step = min(46.0, (area.height - 100) / max(len(comparison.changes), 1))
+    room = area.height - 100 - (TREND_HEIGHT if len(comparison.trend) > 1 else 0)
+    step = min(46.0, room / max(len(comparison.changes), 1))
     size = SMALL if step < 30 else 15.0
     for index, (name, change) in enumerate(comparison.changes.items()):
         y = top + 36 + (index + 0.5) * step
         verdict, colour = VARIABILITY[change.beyond_variability]
-        page.text(area.x + 20, y, name, fontsize=size, fontweight="bold", va="center")
+        page.text(area.x + 20, y, change_words(name), fontsize=size, fontweight="bold", va="center")
         for stop, words in zip(stops, (_words(change.baseline), _words(change.now), _change(change)), strict=True):
             page.text(stop, y, words, fontsize=size, ha="right", va="center")
         page.text(area.right - 20, y, verdict, color=colour, fontsize=size, ha="right", va="center")
     if not comparison.changes:
         page.text(area.x + 20, top + 50, "No parameter could be compared.", color=MUTED)
+    if len(comparison.trend) > 1:
+        _draw_trend(page, Area(area.x + 20, area.bottom - TREND_HEIGHT, area.width - 40, TREND_HEIGHT - 14), comparison)
+
+
+def change_words(name: str) -> str:
+    """A name of `comparison.changes` as it is printed."""
+    if name.endswith("_ratio"):
+        return f"{name.removesuffix('_ratio')}, lesion : reference"
+    if name.endswith("_difference_s"):
+        return f"{name.removesuffix('_difference_s')}, lesion − reference"
+    return WORDS.get(name, name)
+
+
+def _draw_trend(page: Page, area: Area, comparison: Comparison) -> None:
+    """The first four parameters over all studies, each on its own scale, in days since the first."""
+    names = [name for name in comparison.changes if any(name in point.values for point in comparison.trend)][:4]
+    first = min(point.datetime for point in comparison.trend)
+    width = area.width / 4
+    for index, name in enumerate(names):
+        tile = Area(area.x + index * width, area.y, width, area.height)
+        page.text(tile.x + 6, tile.y, change_words(name), color=MUTED, fontsize=SMALL)
+        axes = page.axes(tile.inset(60, 28, 24, 30), facecolor=SURFACE)
+        known = [(p.datetime - first, p.values[name].value) for p in comparison.trend if name in p.values]
+        days = [since.total_seconds() / 86400 for since, value in known if value is not None]
+        axes.plot(days, [v for _, v in known if v is not None], color=COLOURS["lesion"], lw=2, marker="o", ms=6)
+        axes.tick_params(colors=MUTED, labelsize=SMALL, length=3)
+        axes.locator_params(nbins=4)
+        axes.margins(0.12, 0.25)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(MUTED)
+    page.text(area.right, area.y, "days since the first study", color=MUTED, fontsize=SMALL, ha="right")
 
 
 def _words(quantity: Quantity) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from processing.cine import Spacing
+from processing.cine import Box, Spacing
 from reports.findings import Findings, RoiFinding
 from reports.page import BACKGROUND, COLOURS, LINE_STYLES, MUTED, SMALL, TEXT, Area, Page, number
 from reports.pictures import PanelView
@@ -30,7 +30,7 @@ def draw_panel(
     spacing: Spacing | None,
 ) -> tuple[Area, Any]:
     """Draw a panel centred in `area`, as large as its proportions allow, with outlines counted from `corner_px`."""
-    placed = _fitted(area, view, spacing)
+    placed = fitted(area, view.box, spacing)
     axes = page.axes(placed)
     axes.imshow(view.rgb, interpolation="bilinear", aspect="auto", extent=_extent(view), zorder=0)
     axes.set_axis_off()
@@ -49,9 +49,10 @@ def nice_length_mm(width_mm: float) -> float:
     return max((length for length in BAR_LENGTHS_MM if length <= width_mm / 3), default=BAR_LENGTHS_MM[0])
 
 
-def _fitted(area: Area, view: PanelView, spacing: Spacing | None) -> Area:
+def fitted(area: Area, box: Box, spacing: Spacing | None) -> Area:
+    """Where a panel of that box lies in `area`: centred, in true proportion, as large as it can be."""
     z_mm, x_mm = spacing or (1.0, 1.0)
-    width, height = view.box.columns * x_mm, view.box.rows * z_mm
+    width, height = box.columns * x_mm, box.rows * z_mm
     scale = min(area.width / width, area.height / height)
     drawn = (width * scale, height * scale)
     return Area(area.x + (area.width - drawn[0]) / 2, area.y + (area.height - drawn[1]) / 2, *drawn)

@@ -17,13 +17,30 @@ RESEARCH_USE = "Research use only - not for diagnosis"
 SERIES_NUMBERS = {"sr": 1, "sc": 2, "seg": 3, "pm": 4, "csps": 5}
 
 
+@dataclass(frozen=True)
+class EarlierReport:
+    """The report that a revision follows: named in its Predecessor Documents, never overwritten."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+
+    def dataset(self) -> Dataset:
+        """What highdicom reads of a predecessor."""
+        result = Dataset()
+        result.SOPClassUID, result.SOPInstanceUID = self.sop_class_uid, self.sop_instance_uid
+        result.SeriesInstanceUID, result.StudyInstanceUID = self.series_instance_uid, self.study_instance_uid
+        return result
+
+
 @dataclass(frozen=True, eq=False)
 class ResultContext:
     """What a result object takes from outside: source, identity, time, device.
 
     now: the job's acceptance time, with its time zone. reference_frame: frame of the acquisition (from 0) that
     contours and pictures lie on. disclaimer: printed and coded on everything, never empty. revision: 0 for the node's
-    own result, counted up with `revision_reason` when a reader's contour or a late baseline made another.
+    own result; a reader's contour or a late baseline makes another, with its reason and the report that it follows.
     series_number_base: results are told from the scanner's series by their own range of numbers.
     """
 
@@ -36,6 +53,7 @@ class ResultContext:
     series_number_base: int = 9000
     revision: int = 0
     revision_reason: str = ""
+    predecessor: EarlierReport | None = None
 
     def __post_init__(self) -> None:
         if self.now.tzinfo is None:

@@ -68,6 +68,7 @@ def structured_report(
             is_complete=True,
             is_final=False,
             is_verified=False,
+            previous_versions=None if context.predecessor is None else [context.predecessor.dataset()],
             **context.series_arguments("sr", "CEUS measurements (research)"),
         )
     finish(document, context)

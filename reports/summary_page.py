@@ -44,6 +44,12 @@ TABLE = Area(24, 686, 1030, 454)
 QUALITY = Area(1070, 686, 506, 454)
 LABELS: tuple[RoiLabel, ...] = ("lesion", "reference", "panel")
 COLUMN_TITLES = {"lesion": "Lesion", "reference": "Reference", "panel": "Contrast panel"}
+OUTLINED_BY = {
+    "model": "outlined by the model, not confirmed",
+    "reader": "outlined by a reader",
+    "file": "outline given as a file",
+    "rule": "outlined by a rule",
+}
 SHORT = {
     "WiAUC": "Wash-in area",
     "WoAUC": "Wash-out area",
@@ -75,6 +81,9 @@ def summary_page(findings: Findings, inputs: PictureInputs, context: ResultConte
 def _subtitle(findings: Findings) -> str:
     labels = list(findings.perfusion.by_label)
     measured = "lesion and reference parenchyma" if "reference" in labels else "lesion"
+    lesion = findings.roi("lesion")
+    if lesion is not None:
+        measured += f" ({OUTLINED_BY[lesion.drawn_by]})"
     if "lesion" not in labels:
         measured = "whole contrast panel, no lesion outlined"
     models = sorted({p.metrics.model for p in findings.perfusion.by_label.values()})
@@ -92,11 +101,16 @@ def _draw_views(page: Page, findings: Findings, inputs: PictureInputs, context: 
     if inputs.bmode is not None:
         named.append((inputs.bmode, "B-mode, same frame"))
     page.text(VIEWS.x + 20, VIEWS.y + 14, "Reference frame", fontsize=HEADING, fontweight="bold")
-    inner = VIEWS.inset(14, 50, 14, 38)
-    width = (inner.width - 14 * (len(named) - 1)) / len(named)
-    for index, (view, words) in enumerate(named):
-        placed, _ = draw_view(page, Area(inner.x + index * (width + 14), inner.y, width, inner.height), view, findings)
+    for area, (view, words) in zip(view_areas(len(named)), named, strict=True):
+        placed, _ = draw_view(page, area, view, findings)
         caption(page, placed, words)
+
+
+def view_areas(views: int) -> list[Area]:
+    """Where the panels of the reference frame are drawn, side by side; `fitted` says where in there."""
+    inner = VIEWS.inset(14, 50, 14, 38)
+    width = (inner.width - 14 * (views - 1)) / views
+    return [Area(inner.x + index * (width + 14), inner.y, width, inner.height) for index in range(views)]
 
 
 @dataclass(frozen=True)
@@ -193,9 +207,10 @@ def draw_quality(page: Page, area: Area, findings: Findings) -> None:
     page.text(area.x + 20, area.y + 14, "Quality and limitations", fontsize=HEADING, fontweight="bold")
     y = area.y + 50
     for name, words in _quality_lines(findings):
+        lines = wrapped(words, 37)
         page.text(area.x + 20, y, name, color=MUTED, fontsize=SMALL)
-        page.text(area.x + 158, y, words, fontsize=SMALL)
-        y += 22.5
+        page.text(area.x + 158, y, "\n".join(lines), fontsize=SMALL, linespacing=1.2)
+        y += 2.5 + 20 * len(lines)
     page.rule(area.x + 20, area.right - 20, y + 4)
     _draw_limitations(page, Area(area.x + 20, y + 14, area.width - 40, area.bottom - y - 22), findings)
 

@@ -32,6 +32,7 @@ from reports.findings import (
     Source,
     SpeedSummary,
     SuperResolution,
+    TrendPoint,
     VascularPattern,
     Vessels,
     Washout,
@@ -230,6 +231,16 @@ def compared_findings() -> Findings:
         remeasured=False,
         settings_differ=("gain", "dose"),
         changes=changes,
+        trend=tuple(
+            TrendPoint(
+                f"2.25.90{index}",
+                CREATED - timedelta(hours=hours),
+                {"PE_ratio": Quantity(ratio, "{ratio}"), "RT": Quantity(rise, "s"), "mTT": Quantity(rise * 2.4, "s")},
+            )
+            for index, (hours, ratio, rise) in enumerate(
+                ((169, 2.9, 5.8), (97, 2.7, 6.0), (49, 2.6, 6.1), (0, 1.7, 7.0))
+            )
+        ),
     )
     return replace(full_findings(), comparison=comparison)
 

@@ -1,0 +1,219 @@
+"""Pages: the same picture every time, legible, saying what the findings say, and mapped back to the source."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from processing.cine import Box, Panels
+from processing.limitations import Limitation
+from reports.build import build_results
+from reports.errors import InvalidFindingsError, UnreadableObjectError
+from reports.findings import Findings
+from reports.page import COLOURS, SMALL, new_page, number, png_bytes
+from reports.pictures import PanelView, PictureInputs
+from reports.read_back.capture import outline_on_source
+from reports.result_object import EarlierReport
+from reports.structured_report import structured_report
+from reports.summary_page import summary_page
+from tests.reports.pictures_scene import BMODE_BOX, CONTRAST_BOX, SPACING, picture_inputs
+from tests.reports.rig import context, everything
+from tests.reports.scenes import full_findings, panel_findings
+
+REFERENCE = Path(__file__).parent / "pages"
+PAGES = ("sc_summary", "sc_maps", "sc_super_resolution", "sc_comparison")
+
+
+def pixels(png: bytes) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def quarter(page: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Means of 4 x 4 pixels: what an eye sees of a page, not how an edge was smoothed."""
+    means = page.astype(np.float64).reshape(300, 4, 400, 4, 3).mean(axis=(1, 3))
+    return np.round(means).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_the_stored_reference_picture(name: str) -> None:
+    """Tolerance: a mean difference of 0.5 grey levels.
+
+    The lock pins matplotlib, which brings its font and its FreeType, so equal pages are equal pixels; 0.5 leaves room
+    for another processor's rounding. Other glyph hinting makes 3.8, a row that moved more than 0.5 (below).
+    To renew after a wanted change: delete the stored picture, run, look at the new one, commit it.
+    """
+    shown = quarter(pixels(dict(everything().pictures)[f"{name}.png"]))
+    path = REFERENCE / f"{name}.png"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(png_bytes(shown))
+        pytest.fail(f"{path.name} was missing: look at the one just written, then commit it")
+    stored = pixels(path.read_bytes())
+    assert np.abs(shown.astype(int) - stored.astype(int)).max(axis=2).mean() < 0.5
+
+
+def test_the_comparison_of_pages_notices_a_moved_row() -> None:
+    page = pixels(dict(everything().pictures)["sc_summary.png"])
+    moved = page.copy()
+    moved[770:1100, 24:1054] = page[791:1121, 24:1054]
+    assert np.abs(quarter(page).astype(int) - quarter(moved).astype(int)).max(axis=2).mean() > 0.5
+
+
+def drawn(findings: Findings, inputs: PictureInputs) -> NDArray[np.uint8]:
+    return summary_page(findings, inputs, context())
+
+
+def coloured(page: NDArray[np.uint8], hexadecimal: str) -> NDArray[np.bool_]:
+    wanted = np.array([int(hexadecimal[i : i + 2], 16) for i in (1, 3, 5)])
+    return np.asarray((np.abs(page.astype(int) - wanted) < 24).all(axis=2))
+
+
+def test_the_summary_shows_the_curve_where_its_values_say() -> None:
+    inputs = picture_inputs(("panel",))
+    page = drawn(panel_findings(), inputs)
+    curve = coloured(page, COLOURS["panel"])[170:600, 924:1552]
+    columns = np.flatnonzero(curve.any(axis=0))
+    assert columns.size > 500, "the curve spans the axes"
+    highest = np.array([np.flatnonzero(curve[:, c]).min() if curve[:, c].any() else 999 for c in range(curve.shape[1])])
+    left_of_legend = highest[:280]
+    assert left_of_legend.min() < 0.4 * 430, "the bolus rises above the middle of the axes"
+    # 59.9 s over 628 pixels; the flat top of a 2.6-point line is 20 pixels wide: its middle is known to half a second
+    top = float(np.mean(np.flatnonzero(left_of_legend <= left_of_legend.min() + 3)))
+    assert top / curve.shape[1] * 59.9 == pytest.approx(14.2, abs=0.5)
+
+
+def test_only_panel_pixels_are_copied() -> None:
+    with pytest.raises(InvalidFindingsError, match="fill its box"):
+        PanelView(np.zeros((480, 800), np.uint8), CONTRAST_BOX)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "–"),
+        (0.0, "0"),
+        (0.012345, "0.0123"),
+        (14.2, "14.2"),
+        (-2.5, "−2.50"),
+        (123456.0, "1.23·10⁵"),
+        (0.000123, "1.23·10⁻⁴"),
+        (999.96, "1000"),
+    ],
+)
+def test_numbers_are_written_to_three_significant_digits(value: float | None, words: str) -> None:
+    assert number(value) == words
+
+
+def stressed() -> tuple[Findings, PictureInputs]:
+    """Many long limitations, no calibration, a wide panel, one frame of time."""
+    findings, inputs = full_findings(), picture_inputs(("lesion", "reference"), bmode=False)
+    text = "The displayed dynamic range was not declared by the site and the default was used instead of it. " * 2
+    limits = tuple(Limitation(f"limit_{n}", text, "degraded", ("PE",)) for n in range(12))
+    source = dataclasses.replace(
+        findings.source,
+        pixel_spacing_mm=None,
+        duration_s=None,
+        frame_rate_hz=None,
+        dynamic_range_db=None,
+        dynamic_range_source="default",
+        commissioned=None,
+        contrast_panel=Panels(Box(0, 0, 800, 200), None, "whole", 0.2, "nothing found"),
+    )
+    quality = dataclasses.replace(findings.quality, limitations=limits)
+    wide = PanelView(np.full((200, 800), 40, np.uint8), Box(0, 0, 800, 200))
+    return dataclasses.replace(findings, source=source, quality=quality), dataclasses.replace(inputs, contrast=wide)
+
+
+def test_no_word_of_the_page_leaves_it_or_its_card() -> None:
+    """Everything that is written lies on the page, and cards end where the next begins: measured, not looked at."""
+    import reports.summary_page as module
+
+    found: list[str] = []
+    original = module.draw_footer
+
+    def check(page: object, findings: Findings, ctx: object) -> None:
+        original(page, findings, ctx)  # type: ignore[arg-type]
+        figure = page.figure  # type: ignore[attr-defined]
+        renderer = figure.canvas.get_renderer()
+        for words in figure.texts:
+            box = words.get_window_extent(renderer)
+            if box.x0 < 10 or box.x1 > 1590 or box.y0 < 5 or box.y1 > 1195:
+                found.append(words.get_text())
+            assert words.get_fontsize() >= SMALL, words.get_text()
+
+    for findings, inputs in (stressed(), (full_findings(), picture_inputs(("lesion", "reference")))):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "draw_footer", check)
+            drawn(findings, inputs)
+    assert found == []
+
+
+def test_a_page_is_drawn_alike_whatever_the_user_set_in_matplotlib() -> None:
+    import matplotlib as mpl
+
+    findings, inputs = panel_findings(), picture_inputs(("panel",))
+    plain = drawn(findings, inputs)
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "lines.linewidth": 9, "savefig.dpi": 30}):
+        np.testing.assert_array_equal(drawn(findings, inputs), plain)
+
+
+def test_equal_pictures_are_equal_files() -> None:
+    with new_page() as page:
+        page.text(100, 100, "α β γ 10⁻³")
+        rgb = page.rgb()
+    assert png_bytes(rgb) == png_bytes(rgb.copy())
+    assert rgb.shape == (1200, 1600, 3)
+
+
+@pytest.mark.parametrize("drawn_on", ["contrast", "bmode"])
+def test_a_contour_drawn_on_the_nodes_own_capture_comes_back_to_the_source(drawn_on: str) -> None:
+    """The page's own lesion outline is traced on the picture by its colour: the truth is what the findings drew."""
+    findings = full_findings()
+    with_lesion = drawn(findings, picture_inputs(("lesion", "reference")))
+    lesion = dataclasses.replace(findings.rois[0], contour_px=())
+    without = drawn(
+        dataclasses.replace(findings, rois=(lesion, findings.rois[1])), picture_inputs(("lesion", "reference"))
+    )
+    changed = (with_lesion != without).any(axis=2) & coloured(with_lesion, COLOURS["lesion"])
+    changed[:, 800:] = False
+    half = slice(0, 424) if drawn_on == "contrast" else slice(424, 800)
+    rows, columns = np.nonzero(changed[320:, half])
+    rows, columns = rows + 320, columns + half.start
+    # the label above the outline is of the same colour: keep the ring only, by distance from its centre
+    centre = np.array([columns.min() + columns.max(), rows.min() + rows.max()]) / 2
+    page_contour = ((columns.min(), centre[1]), (centre[0], rows.max()), (columns.max(), centre[1]))
+    back = outline_on_source(page_contour, [CONTRAST_BOX, BMODE_BOX], SPACING)
+    # the stroke is 2.2 points = 3 page pixels wide, 1.2 page pixels a source pixel: outer edge + 1.5 source pixels
+    expected = ((140, 240), (200, 311), (260, 240))
+    for index, axis in ((0, 0), (1, 1), (2, 0)):
+        assert back[index][axis] == pytest.approx(expected[index][axis], abs=2.5)
+
+
+def test_a_contour_drawn_beside_the_panels_is_refused() -> None:
+    beside = ((1000.0, 900.0), (1100.0, 900.0), (1100.0, 950.0))
+    with pytest.raises(UnreadableObjectError, match="no panel"):
+        outline_on_source(beside, [CONTRAST_BOX, BMODE_BOX], SPACING)
+
+
+def test_a_revision_names_its_reason_and_what_it_follows() -> None:
+    earlier = EarlierReport(
+        "1.2.840.10008.5.1.4.1.1.88.34", "2.25.1", "2.25.2", context().source.first.StudyInstanceUID
+    )
+    revised = dataclasses.replace(context(), revision=2, revision_reason="contour by reader", predecessor=earlier)
+    document = structured_report(panel_findings(), revised)
+    (study,) = document.PredecessorDocumentsSequence
+    assert study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.1"
+    assert document.SeriesDescription.endswith("rev 2: contour by reader")
+    assert len(document.SeriesDescription) <= 64
+
+
+def test_the_pictures_of_a_study_fit_their_budget() -> None:
+    """60 MB for an exam's results: four pages and the data objects of one acquisition stay below half of it."""
+    results = build_results(panel_findings(), picture_inputs(("panel",)), context())
+    assert sum(len(png) for _, png in results.pictures) < 3e6
