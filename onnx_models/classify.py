@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import binary_dilation, map_coordinates
 
 from onnx_models.errors import ModelRefusedError
 from onnx_models.identity import ModelIdentity, Refusal
@@ -23,17 +23,25 @@ FloatArray = NDArray[np.float32]
 Treatment = Literal["before", "after", "unknown"]
 CROP = 48
 """Side of the classifier's input (models.md section 1)."""
+METRICS = (
+    "peak_difference_db",
+    "mean_difference_db",
+    "arrival_difference_s",
+    "half_peak_difference_s",
+    "peak_spread_db",
+    "unfilled_fraction",
+)
 MARGIN = 1.5
 """The crop is 1.5 times the lesion's larger side, so some surroundings are seen."""
 
 
 @dataclass(frozen=True, eq=False)
 class ResponseInputs:
-    """maps: float32 (5, H, W) and lesion: bool (H, W) on the 0.25 mm grid; metrics: named, in SI units."""
+    """maps: float32 (5, H, W) and valid: bool (H, W) of `processing.model_inputs`; lesion: bool (H, W) on its grid."""
 
     maps: FloatArray
+    valid: NDArray[np.bool_]
     lesion: NDArray[np.bool_]
-    metrics: Mapping[str, float]
     facts: ClipFacts
 
 
@@ -94,14 +102,32 @@ def _glass_box(model: LoadedModel, inputs: ResponseInputs) -> Classification | R
         manifest, _ = model.ready()
         check_applicable(manifest, inputs.facts)
         names = [channel.name for channel in manifest.inputs[0].channels]
-        missing = [n for n in names if not math.isfinite(inputs.metrics.get(n, math.nan))]
+        metrics = lesion_metrics(inputs.maps, inputs.valid, inputs.lesion)
+        missing = [n for n in names if not math.isfinite(metrics.get(n, math.nan))]
         if missing:
             raise ModelRefusedError("not_applicable", f"needs parameters that were not measured: {', '.join(missing)}")
-        vector = np.array([[inputs.metrics[name] for name in names]], dtype=np.float32)
+        vector = np.array([[metrics[name] for name in names]], dtype=np.float32)
         score = check_known_input(manifest, vector[0].astype(np.float64))
         return _answer(model, vector, score)
     except ModelRefusedError as error:
         return refused_by(model, error)
+
+
+def lesion_metrics(maps: FloatArray, valid: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> dict[str, float]:
+    """The glass box's named parameters: lesion against everything else in the panel, preprocessing "named metrics 1".
+
+    Differences of medians in dB and s, the spread of the peak level inside (dB, interquartile), and the part of the
+    lesion where contrast never arrived. NaN where there is no cell to measure.
+    """
+    arrived = valid & (maps[3] < 2.0)
+    inside, outside = lesion & arrived, valid & arrived & ~binary_dilation(lesion, iterations=4)
+    if inside.sum() < 9 or outside.sum() < 9:
+        return dict.fromkeys(METRICS, math.nan)
+    between = [float(np.median(maps[c][inside]) - np.median(maps[c][outside])) for c in (0, 1, 3, 4)]
+    low, high = np.percentile(maps[0][inside], (25, 75))
+    unfilled = 1.0 - float(inside.sum()) / float((lesion & valid).sum())
+    values = (between[0], between[1], 30.0 * between[2], 30.0 * between[3], float(high - low), unfilled)
+    return dict(zip(METRICS, values, strict=True))
 
 
 def lesion_crop(maps: FloatArray, lesion: NDArray[np.bool_]) -> FloatArray:

@@ -37,6 +37,8 @@ class Plan:
     difference_s: float
     jpeg_quality: int | None
     psf_mm: tuple[float, float]
+    phenotype: float | None = None
+    """Latent perfusion phenotype (standard normal) of a tumour whose response is simulated; None = not simulated."""
 
 
 def draw_plan(seed: int) -> Plan:
@@ -100,6 +102,9 @@ def draw_slice(plan: Plan, pixel_mm: float) -> Slice:
     core = np.zeros_like(lesion)
     if rng.random() < 0.3 and plan.contrast in ("hyper", "rim", "timing"):
         core = depth_px > rng.uniform(0.45, 0.8) * deepest
+    if plan.phenotype is not None:
+        # The poorer the perfusion, the larger the part that is never reached.
+        core = depth_px > (1.0 - 0.45 / (1 + math.exp(1.5 * plan.phenotype + rng.normal(0, 0.5)))) * deepest
     if plan.contrast == "ablation":
         core = depth_px > max(0.12 * deepest, 0.6 / pixel_mm)
     rim = lesion & (depth_px <= max(0.3 * deepest, 0.8 / pixel_mm))

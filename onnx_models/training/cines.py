@@ -50,7 +50,12 @@ class Sampling:
 
 def simulate(seed: int, mechanism: Mechanism, sampling: Sampling) -> Example:
     """One examination, from its seed alone."""
-    plan = draw_plan(seed)
+    return simulate_plan(draw_plan(seed), mechanism, sampling)
+
+
+def simulate_plan(plan: Plan, mechanism: Mechanism, sampling: Sampling) -> Example:
+    """The examination of a plan."""
+    seed = plan.seed
     tissue = draw_slice(plan, sampling.pixel_mm)
     start_s = float(np.random.default_rng((seed, 3)).uniform(-6, -2))
     times_s = start_s + np.arange(int(plan.duration_s * sampling.frame_rate_hz)) / sampling.frame_rate_hz
@@ -130,6 +135,11 @@ def _courses(plan: Plan) -> _Courses:
         stretch = rng.uniform(0.45, 0.8) if sign > 0 else rng.uniform(1.2, 1.8)
     elif plan.contrast == "iso":
         gain, shift = rng.uniform(-0.4, 0.4), rng.uniform(-0.4, 0.4)
+    if plan.phenotype is not None:
+        # Latent phenotype: more, earlier and faster blood; each with a spread of its own that is no phenotype.
+        gain = 1.5 + 2.0 * plan.phenotype + rng.normal(0, 1.0)
+        shift = -0.6 * plan.phenotype + rng.normal(0, 0.5)
+        stretch = math.exp(-0.12 * plan.phenotype + rng.normal(0, 0.08))
     lesion = (peak * 10 ** (gain / 10), max(start + shift, 0.5), rise * stretch)
     vessel = (peak * 10 ** (rng.uniform(0, 8) / 10), start - rng.uniform(0, 3), rise * rng.uniform(0.5, 1.0))
     return _Courses((peak, start, rise), lesion, vessel)

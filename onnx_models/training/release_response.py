@@ -1,0 +1,243 @@
+"""Train, control and release both response models: `python -m onnx_models.training.release_response --tumours DIR`.
+
+The experiment with arms and five seeds (docs/response-classification.md) is another matter; this ships the models that it
+would be run with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onnx_models.classify import METRICS
+from onnx_models.registry import SHIPPED
+from onnx_models.tensors import map_statistics
+from onnx_models.training import response_controls as controls
+from onnx_models.training.cines import MECHANISMS
+from onnx_models.training.evaluation import mean_figure
+from onnx_models.training.export import (
+    Tensors,
+    device_uid,
+    file_facts,
+    golden_vector,
+    inference_row,
+    to_onnx,
+    write_folder,
+)
+from onnx_models.training.release_lesion import EVIDENCE, shrunk_envelope
+from onnx_models.training.response import fitted_temperature, logits_of, train_glass_box, train_network
+from onnx_models.training.response_cohorts import CLASSES, FIRST_SEED, Tumours, bayes_accuracy, load_tumours
+
+SEED = 40
+_UNITS = ("dB", "dB", "s", "s", "dB", "1")
+_CODES = {"responsive": "CR/PR", "stable": "SD", "non_responsive": "PD"}
+_NOT_FOR = [
+    "patients",
+    "tumours after treatment or of unknown treatment state",
+    "any decision about treatment",
+]
+
+
+def release(folder: Path, version: str) -> list[Path]:
+    """Both folders. Trained on both simulators together; the cross-simulator controls train their own."""
+    by_kind = {
+        kind: [load_tumours(folder / f"{kind}-{place}.npz") for place in range(len(MECHANISMS))] for kind in FIRST_SEED
+    }
+    train, validation = (controls.joined(*by_kind[kind]) for kind in ("train", "validation"))
+    network = train_network(train.crops, train.labels, SEED)
+    glass = train_glass_box(train.metrics, train.labels)
+    heat = fitted_temperature(logits_of(network, validation.crops), validation.labels)
+    glass_heat = fitted_temperature(logits_of(glass, validation.metrics), validation.labels)
+    answers = {
+        "network": [controls.probabilities_of(logits_of(network, t.crops), heat) for t in by_kind["test"]],
+        "glass box": [controls.probabilities_of(logits_of(glass, t.metrics), glass_heat) for t in by_kind["test"]],
+    }
+    shared = _comparison_rows(answers, by_kind["test"])
+    crops_seen, crops_held = (_crop_statistics(t.crops) for t in (train, validation))
+    network_rows = [*shared, *_control_rows(network, heat, by_kind)]
+    return [
+        _write(
+            ("response_cls", version),
+            (to_onnx(network, torch.zeros(2, 6, 48, 48), Tensors("roi", {0: "n"})), validation.crops[:2]),
+            {"temperature": heat, "ood": shrunk_envelope(crops_seen, crops_held, "map statistics 1")},
+            network_rows,
+        ),
+        _write(
+            ("response_lr", version),
+            (to_onnx(glass, torch.zeros(2, len(METRICS)), Tensors("metrics", {0: "n"})), validation.metrics[:2]),
+            {
+                "temperature": glass_heat,
+                "ood": shrunk_envelope(train.metrics, validation.metrics, "vector statistics 1"),
+            },
+            [*shared, *_weight_rows(glass)],
+        ),
+    ]
+
+
+def _crop_statistics(crops: NDArray[np.float32]) -> NDArray[np.float64]:
+    everywhere = np.ones(crops.shape[2:], dtype=np.bool_)
+    return np.array([map_statistics(crop[:5], everywhere) for crop in crops])
+
+
+def _comparison_rows(
+    answers: Mapping[str, Sequence[NDArray[np.float64]]], test: Sequence[Tumours]
+) -> list[dict[str, Any]]:
+    labels = np.concatenate([t.labels for t in test])
+    rows = [{"what": "accuracy of a reader who knows the phenotype (Bayes)", "value": round(bayes_accuracy(), 4)}]
+    whole = {name: np.concatenate(list(parts)) for name, parts in answers.items()}
+    for name, probabilities in whole.items():
+        rows.append(controls.accuracy_figure(probabilities, labels).row(f"accuracy, {name}, both simulators"))
+        rows.extend(controls.recall_rows(name, probabilities, labels))
+        told = {"what": f"calibration error, {name}", "asked": "<= 0.05"}
+        rows.append({**told, "value": round(controls.calibration(probabilities, labels), 4)})
+    apart = controls.paired_difference(whole["network"], whole["glass box"], labels)
+    rows.append(apart.row("accuracy of the network minus that of the glass box, same tumours"))
+    distance = 0.5 * np.abs(whole["network"] - whole["glass box"]).sum(axis=1)
+    rows.append(mean_figure(distance).row("disagreement (total variation) of the two"))
+    return rows
+
+
+def _control_rows(
+    network: torch.nn.Module, heat: float, cohorts: Mapping[str, Sequence[Tumours]]
+) -> list[dict[str, Any]]:
+    train, test = controls.joined(*cohorts["train"]), controls.joined(*cohorts["test"])
+    chance = float(np.bincount(test.labels).max() / test.labels.size)
+    limit = chance + 2 * (chance * (1 - chance) / test.labels.size) ** 0.5
+
+    def accuracy(answering: torch.nn.Module, crops: NDArray[np.float32]) -> Any:
+        return controls.accuracy_figure(logits_of(answering, crops), test.labels)
+
+    rng = np.random.default_rng(SEED)
+    shuffled = train_network(train.crops, rng.permutation(train.labels), SEED)
+    outline = train_network(controls.only_mask(train.crops), train.labels, SEED)
+    rows = [
+        accuracy(network, controls.erased(test.crops)).row("control: lesion erased", f"<= {limit:.3f}"),
+        accuracy(shuffled, test.crops).row("control: trained on shuffled labels", "<= 0.38"),
+        accuracy(outline, controls.only_mask(test.crops)).row("control: trained on the outline only", "<= 0.38"),
+    ]
+    for place, mechanism in enumerate(MECHANISMS):
+        other = cohorts["train"][1 - place]
+        alone = train_network(other.crops, other.labels, SEED)
+        unseen = controls.accuracy_figure(logits_of(alone, cohorts["test"][place].crops), cohorts["test"][place].labels)
+        rows.append(unseen.row(f"accuracy on the {mechanism} simulator, trained on the other one"))
+
+        def score(crops: NDArray[np.float32], answering: torch.nn.Module = alone) -> NDArray[np.float64]:
+            return controls.probabilities_of(logits_of(answering, crops), heat)
+
+        dose = controls.dose_response(score, mechanism)
+        rows.append(dose.row(f"dose-response on the {mechanism} simulator, trained on the other (Spearman)", ">= 0.9"))
+        spread = controls.nuisance_spread(
+            lambda crops: controls.probabilities_of(logits_of(network, crops), heat), mechanism
+        )
+        rows.append(spread.row(f"score sd under change of gain, range, motion, JPEG, {mechanism}", "<= 0.12"))
+    return rows
+
+
+def _weight_rows(glass: torch.nn.Module) -> list[dict[str, Any]]:
+    """The whole glass box: what one standard deviation of each parameter adds to a class's logit."""
+    weight = glass.head.weight.detach().numpy()
+    rows = []
+    for k, name in enumerate(CLASSES):
+        for j, metric in enumerate(METRICS):
+            rows.append({"what": f"weight of {metric} for {name}", "value": round(float(weight[k, j]), 3)})
+    return rows
+
+
+def _input(image: bool, shape: tuple[int, ...]) -> dict[str, Any]:
+    names = ("peak", "mean", "standard deviation", "arrival", "half-peak", "lesion") if image else METRICS
+    units = ("dB", "dB", "dB", "s/30", "s/30", "1") if image else _UNITS
+    return {
+        "name": "roi" if image else "metrics",
+        "dtype": "float32",
+        "shape": ("n", *shape),
+        "channels": [{"name": n, "unit": u} for n, u in zip(names, units, strict=True)],
+    }
+
+
+def _write(
+    who: tuple[str, str],
+    file: tuple[bytes, NDArray[np.floating]],
+    parts: Mapping[str, Any],
+    rows: list[dict[str, Any]],
+) -> Path:
+    (task, version), (content, given) = who, file
+    example = np.asarray(given, dtype=np.float32)
+    golden = golden_vector(content, example)
+    image = task == "response_cls"
+    facts = file_facts(content)
+    timed = [inference_row(content, (1, 6, 48, 48), "")] if image else []
+    manifest = {
+        "schema": "ceus-node/model/1",
+        "id": task,
+        "version": version,
+        "device_uid": device_uid(facts["sha256"]),
+        "task": task,
+        "file": facts,
+        "evidence": {"status": "simulated data only", "label": EVIDENCE},
+        "intended_use": "method studies on simulated small-animal tumours before treatment; research use only",
+        "not_for": _NOT_FOR,
+        **_CLIP,
+        "inputs": [_input(image, example.shape[1:])],
+        "preprocessing": "roi crop 1" if image else "named metrics 1",
+        "outputs": {
+            "tensor": {"name": "logits", "dtype": "float32", "shape": ("n", 3)},
+            "activation": "softmax",
+            "classes": [{"name": name, "code": (_CODES[name], "99CEUSNODE", name)} for name in CLASSES],
+            "temperature": parts["temperature"],
+            "threshold": 0.5,
+            "abstain_below": 0.5,
+            "area_mm2": {},
+        },
+        "ood": parts["ood"],
+        "golden": {"name": "golden.npz", "sha256": hashlib.sha256(golden).hexdigest(), "atol": 0.001},
+        "training": _TRAINING,
+        "metrics": {"table": [*rows, *timed], "notes": _NOTES},
+    }
+    folder = SHIPPED / task / version
+    write_folder(folder, content, golden, manifest)
+    return folder
+
+
+_CLIP: dict[str, Any] = {
+    "applicability": {
+        "min_frames": 40,
+        "min_duration_s": 30,
+        "frame_rate_hz": {"low": 1.5, "high": 100},
+        "dynamic_range_db": {"low": 35, "high": 80},
+        "pixel_mm": {"low": 0.02, "high": 0.3},
+    }
+}
+_TRAINING: dict[str, Any] = {
+    "simulator": "two simulators of different mechanism that share a latent perfusion phenotype",
+    "seeds": [*FIRST_SEED.values(), SEED],
+    "cines": 1200,
+    "command": "python -m onnx_models.training.release_response --tumours DIR --version 1",
+    "versions": {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
+}
+_NOTES = [
+    "Labels are a simulated phenotype plus noise: the accuracy says whether a method can read a phenotype, and nothing "
+    "about tumours or drugs.",
+    "One image a tumour: image-level and tumour-level splits are the same split here.",
+    "One training seed; the arms and five seeds of docs/response-classification.md were not run.",
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tumours", type=Path, required=True)
+    parser.add_argument("--version", required=True)
+    arguments = parser.parse_args()
+    for folder in release(arguments.tumours, arguments.version):
+        print(folder)
+
+
+if __name__ == "__main__":
+    main()

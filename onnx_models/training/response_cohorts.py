@@ -1,0 +1,138 @@
+"""Simulated tumours before treatment, whose later response depends on a latent perfusion phenotype and on chance.
+
+score = phenotype + 0.6 noise; thirds of the score are the classes. Since the label is noisy, even a perfect reader of
+the phenotype errs: `bayes_accuracy` says how often. One tumour is one seed: splits are by tumour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from onnx_models.classify import CROP, METRICS, lesion_crop, lesion_metrics
+from onnx_models.training.anatomies import Plan, draw_plan
+from onnx_models.training.cines import MECHANISMS, Mechanism, Sampling, simulate_plan
+from processing.errors import UnfitCineError
+from processing.model_inputs import model_inputs
+
+CLASSES = ("responsive", "stable", "non_responsive")
+LABEL_NOISE = 0.6
+_CUT = 0.4307 * math.sqrt(1 + LABEL_NOISE**2)
+"""Thirds of a normal distribution of the score's spread."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tumours:
+    """crops: float32 (n, 6, 48, 48); metrics: float64 (n, 6); labels: intp (n,); phenotype: float64 (n,)."""
+
+    crops: NDArray[np.float32]
+    metrics: NDArray[np.float64]
+    labels: NDArray[np.intp]
+    phenotype: NDArray[np.float64]
+    seeds: NDArray[np.int64]
+
+
+def tumour_plan(seed: int, phenotype: float | None = None) -> Plan:
+    """A small-animal tumour of a seed; `phenotype` overrides the drawn one (dose-response)."""
+    plan = draw_plan(seed)
+    rng = np.random.default_rng((seed, 37))
+    latent = float(rng.normal()) if phenotype is None else phenotype
+    size = (float(rng.uniform(14, 20)), float(rng.uniform(14, 20)))
+    return replace(
+        plan,
+        contrast="hyper",
+        small_animal=True,
+        size_mm=size,
+        lesion_mm=float(rng.uniform(5, 9)),
+        sector=False,
+        motion_mm=float(abs(rng.normal(0, 0.1))),
+        duration_s=float(rng.uniform(40, 60)),
+        psf_mm=(0.15, 0.25),
+        level_db=float(rng.uniform(-22, -14)),
+        phenotype=latent,
+    )
+
+
+def label_of(seed: int, phenotype: float) -> int:
+    """The class that came of it: 0 responsive, 1 stable, 2 non-responsive."""
+    score = phenotype + LABEL_NOISE * float(np.random.default_rng((seed, 53)).normal())
+    return 0 if score > _CUT else 2 if score < -_CUT else 1
+
+
+def bayes_accuracy() -> float:
+    """Accuracy of a reader who knows the phenotype exactly."""
+    latent = np.linspace(-6, 6, 4001)
+    responsive = norm.sf(_CUT, latent, LABEL_NOISE)
+    refractory = norm.cdf(-_CUT, latent, LABEL_NOISE)
+    best = np.maximum(np.maximum(responsive, refractory), 1 - responsive - refractory)
+    return float((best * norm.pdf(latent)).sum() / norm.pdf(latent).sum())
+
+
+def draw_tumours(seeds: Sequence[int], mechanism: Mechanism, plans: Sequence[Plan] | None = None) -> Tumours:
+    """Crops and metrics of simulated tumours; `plans` override those of the seeds."""
+    crops, metrics, labels, phenotypes, kept = [], [], [], [], []
+    for place, seed in enumerate(seeds):
+        plan = tumour_plan(seed) if plans is None else plans[place]
+        example = simulate_plan(plan, mechanism, Sampling())
+        try:
+            mapped = model_inputs(example.cine)
+        except UnfitCineError:
+            continue
+        lesion = example.lesion[: mapped.valid.shape[0], : mapped.valid.shape[1]]
+        named = lesion_metrics(mapped.maps, mapped.valid, lesion)
+        if not all(math.isfinite(v) for v in named.values()) or plan.phenotype is None:
+            continue
+        crops.append(lesion_crop(mapped.maps, lesion))
+        metrics.append([named[name] for name in METRICS])
+        labels.append(label_of(plan.seed, plan.phenotype))
+        phenotypes.append(plan.phenotype)
+        kept.append(seed)
+    return Tumours(
+        np.array(crops, dtype=np.float32).reshape(-1, 6, CROP, CROP),
+        np.array(metrics, dtype=np.float64).reshape(-1, len(METRICS)),
+        np.array(labels, dtype=np.intp),
+        np.array(phenotypes, dtype=np.float64),
+        np.array(kept, dtype=np.int64),
+    )
+
+
+def save_tumours(path: Path, tumours: Tumours) -> None:
+    """One npz a cohort."""
+    np.savez(path, **{name: getattr(tumours, name) for name in _ARRAYS})
+
+
+def load_tumours(path: Path) -> Tumours:
+    """Read what `save_tumours` wrote."""
+    with np.load(path) as stored:
+        return Tumours(*(stored[name] for name in _ARRAYS))
+
+
+_ARRAYS = ("crops", "metrics", "labels", "phenotype", "seeds")
+
+
+FIRST_SEED = {"train": 9_000_000, "validation": 9_200_000, "test": 9_400_000}
+COUNT = {"train": 600, "validation": 150, "test": 600}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    folder = parser.parse_args().out
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, first in FIRST_SEED.items():
+        for place, mechanism in enumerate(MECHANISMS):
+            path = folder / f"{kind}-{place}.npz"
+            if not path.exists():
+                seeds = range(first + 100_000 * place, first + 100_000 * place + COUNT[kind])
+                save_tumours(path, draw_tumours(seeds, mechanism))
+
+
+if __name__ == "__main__":
+    main()
