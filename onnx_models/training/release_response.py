@@ -1,7 +1,7 @@
 """Train, control and release both response models: `python -m onnx_models.training.release_response --tumours DIR`.
 
-The experiment with arms and five seeds (docs/response-classification.md) is another matter; this ships the models that it
-would be run with.
+The experiment with arms and five seeds (docs/response-classification.md) is another matter; this ships the models that
+it would be run with.
 """
 
 from __future__ import annotations

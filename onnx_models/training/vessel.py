@@ -13,11 +13,13 @@ from onnx_models.tensors import density_tensor
 from onnx_models.training.networks import mask_loss, vessel_net
 from onnx_models.training.vessel_trees import draw_vessels
 
+CROP_PX = 128
+"""A window wide enough for every vessel's surroundings, a quarter of the map's cost."""
 TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 5_000_000, 6_000_000, 7_000_000
 
 
 def train(maps: int, epochs: int, batch: int = 8) -> torch.nn.Module:
-    """`maps` drawn maps, seen `epochs` times in the eight turns of a square."""
+    """`maps` drawn maps, each seen `epochs` times through a window, in the eight turns of a square."""
     torch.manual_seed(30)
     torch.set_num_threads(1)
     rng = np.random.default_rng(30)
@@ -36,6 +38,8 @@ def train(maps: int, epochs: int, batch: int = 8) -> torch.nn.Module:
         for k in (step * batch + np.arange(batch)) % maps:
             tensor, vessels = kept[int(k)]
             turns, flip = int(rng.integers(0, 4)), rng.random() < 0.5
+            z, x = rng.integers(0, tensor.shape[1] - CROP_PX + 1, 2)
+            tensor, vessels = tensor[:, z : z + CROP_PX, x : x + CROP_PX], vessels[z : z + CROP_PX, x : x + CROP_PX]
             tensor, vessels = np.rot90(tensor, turns, (1, 2)), np.rot90(vessels, turns)
             drawn.append((tensor[..., ::-1], vessels[:, ::-1]) if flip else (tensor, vessels))
         given = torch.from_numpy(np.stack([t.astype(np.float32) for t, _ in drawn]))
