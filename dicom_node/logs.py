@@ -10,6 +10,7 @@ import hashlib
 import logging
 import re
 import sys
+import warnings
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -47,6 +48,11 @@ def configure_logging(settings: LogSettings, role: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processors=[_drop_meta, renderer], foreign_pre_chain=processors)
     )
+    # Both libraries quote the values that they complain of: patient data must not reach a log. What matters is said
+    # by our own events.
+    for library in ("pydicom", "pynetdicom"):
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom|pynetdicom")
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING))

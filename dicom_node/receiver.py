@@ -10,7 +10,6 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -139,8 +138,6 @@ def serve_receiver(
 
     Raises PortInUseError, NetworkError, SpoolError.
     """
-    # Both libraries quote values in warnings: patient data must not reach a log.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom|pynetdicom")
     ae = NodeEntity(ae_title=settings.ae_title)
     ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
     ae.maximum_associations = settings.maximum_associations

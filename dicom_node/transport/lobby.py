@@ -28,7 +28,7 @@ from dicom_node.transport.pdu_stream import LARGEST_CONTROL_PDU
 from dicom_node.transport.upper_layer import Bell, answer_at_once
 
 _BACKLOG = 128
-_MOST_GUESTS = 512
+_MOST_GUESTS = 256
 _A_ASSOCIATE_RQ = 0x01
 _A_ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x02"  # PS3.8 9.3.8: service provider, unexpected PDU
 
@@ -128,7 +128,8 @@ class Lobby(threading.Thread):
         if len(self._guests) >= _MOST_GUESTS:
             self._dismiss(next(iter(self._guests.values())), "lobby full")
         leave_at = time.monotonic() + self._port.handshake_timeout_s
-        guest = _Guest(sock, (address[0], address[1]), leave_at, context is not None)
+        host = address[0].removeprefix("::ffff:")  # an IPv4 peer on a socket for both (RFC 4291 2.5.5.2)
+        guest = _Guest(sock, (host, address[1]), leave_at, context is not None)
         self._guests[sock.fileno()] = guest
         self._selector.register(sock, selectors.EVENT_READ, guest)
 

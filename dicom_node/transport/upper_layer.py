@@ -40,7 +40,11 @@ _TITLES = (10, 26)  # called and calling, 16 bytes each (PS3.8 table 9-11)
 UNNAMED = "UNNAMED"
 _COMMAND, _LAST = 1, 2  # bits of the message control header (PS3.8 E.2)
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_UNDECODABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, NotImplementedError, struct.error)
+_UNDECODABLE = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, TypeError, ValueError),
+    *(NotImplementedError, struct.error),
+)
+"""What pynetdicom's parsers raise on mutilated PDUs, as fuzzing shows: it has no error of its own for them."""
 
 
 class Upload(Protocol):

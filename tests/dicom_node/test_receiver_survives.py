@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pynetdicom.pdu import A_RELEASE_RQ
+from pynetdicom.pdu_primitives import A_RELEASE
 
 from dicom_node.inbox import SpoolLimits
 from dicom_node.sending import send_files
@@ -19,6 +22,14 @@ from dicom_node.spool import Spool
 from dicom_node.status import Status
 from dicom_node.transport.requestor import RemoteNode
 from tests.dicom_node.network_scenes import Node, Scene, store_status
+from tests.dicom_node.raw_peer import (
+    P_DATA_PDU,
+    RawPeer,
+    association_request,
+    data_fragment,
+    store_request,
+    wait_until,
+)
 from tests.dicom_node.receiver_process import ReceiverProcess
 from tests.peers import LOOPBACK, echoscu, storescu
 
@@ -130,6 +141,28 @@ def test_whichever_call_meets_the_full_disk_nothing_is_left(
         assert store_status(node.port, Scene(2)) == Status.SUCCESS
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about the mutilated values
+def test_mutilated_streams_neither_stop_the_receiver_nor_leave_anything(tmp_path: Path) -> None:
+    """A whole exchange with a few bytes changed anywhere, cut anywhere: pynetdicom's parsers raise whatever they like.
+
+    pytest turns an exception that ends a thread into a failure.
+    """
+    rng = random.Random(11)
+    data = Scene(frames=1, size=16).file(tmp_path / "out").read_bytes()
+    store = store_request() + data_fragment(data[data.index(b"\x08\x00\x16\x00UI") :], last=True)
+    whole = association_request() + store + A_RELEASE_RQ(A_RELEASE()).encode()
+    with Node(tmp_path, network_timeout_s=1.0, handshake_timeout_s=1.0) as node:
+        for _ in range(150):
+            stream = bytearray(whole)
+            for _ in range(rng.choice((1, 2, 8))):
+                stream[rng.randrange(len(stream))] = rng.randrange(256)
+            with RawPeer(node.port) as peer, contextlib.suppress(ConnectionError):
+                peer.socket.sendall(stream[: rng.choice((len(stream), rng.randrange(1, len(stream))))])
+        assert wait_until(lambda: not any((node.spool.root / "incoming").iterdir()), 5.0)
+        assert wait_until(lambda: node.spool.open_associations() == (), 5.0)
+        assert store_status(node.port, Scene(77)) == Status.SUCCESS
+
+
 @pytest.mark.parametrize("megabytes", [200, pytest.param(1000, marks=[pytest.mark.full, pytest.mark.timeout(900)])])
 def test_a_large_series_leaves_the_receivers_memory_as_it_was(tmp_path: Path, megabytes: int) -> None:
     """Issue A allows 50 MB more; the buffers of an association are < 5 MB (node.md 7), and allocator noise is 3."""
@@ -139,6 +172,12 @@ def test_a_large_series_leaves_the_receivers_memory_as_it_was(tmp_path: Path, me
     with ReceiverProcess(tmp_path / "spool") as receiver:
         assert echoscu(receiver.port).returncode == 0
         idle = receiver.peak_rss_bytes()
+        with RawPeer(receiver.port).associate() as flood, contextlib.suppress(ConnectionError):
+            size = 600_000_000  # against 128 KB negotiated
+            flood.socket.sendall(store_request() + bytes([P_DATA_PDU, 0]) + size.to_bytes(4, "big"))
+            for _ in range(100):
+                flood.socket.sendall(b"\0" * 1_000_000)
+        assert receiver.peak_rss_bytes() - idle < 2e6  # node.md 4 asks for 1 MB; glibc's arenas of two new threads
         assert storescu(files, receiver.port).returncode == 0
         growth = receiver.peak_rss_bytes() - idle
         assert len(Spool(tmp_path / "spool").instances()) == count

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -245,6 +247,26 @@ def test_patients_are_told_apart_without_being_named(tmp_path: Path) -> None:
     for path in spool.root.rglob("*.json"):
         assert b"NAME" not in path.read_bytes()
         assert b"P2" not in path.read_bytes()
+
+
+def test_no_value_of_a_patient_reaches_a_log(tmp_path: Path) -> None:
+    """Both DICOM libraries quote the values that they complain of, through loggers and through warnings."""
+    secrets = {"PatientBirthDate": "19SECRET", "PatientID": "SECRET" * 20, "InstanceNumber": "SECRET"}
+    with pydicom.config.disable_value_validation():
+        path = Scene(attributes={key: value for key, value in secrets.items() if key != "InstanceNumber"}).file(
+            tmp_path
+        )
+    path.write_bytes(path.read_bytes().replace(b"IS\x02\x001 ", b"IS\x02\x00SE"))
+    code = (
+        "import sys; from pathlib import Path; from dicom_node.config import LogSettings;"
+        "from dicom_node.logs import configure_logging; configure_logging(LogSettings(level='debug'), 'receiver');"
+        "from dicom_node.ledger_record import record_of; record = record_of(Path(sys.argv[1]));"
+        "import structlog; structlog.get_logger().info('read', uid=record.sop_instance_uid)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert '"event": "read"' in done.stdout
+    assert "SE" not in done.stdout + done.stderr
+    assert Scene().sop_instance_uid not in done.stdout
 
 
 def test_a_hostile_uid_stays_inside_the_spool() -> None:
