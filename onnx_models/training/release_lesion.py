@@ -32,6 +32,7 @@ from onnx_models.training.export import (
     file_facts,
     golden_vector,
     inference_row,
+    memory_row,
     to_onnx,
     write_folder,
 )
@@ -233,6 +234,7 @@ def measure(folder: Path, test: Path, point: OperatingPoint, extra_rows: list[di
         {**calibration, "value": round(point.calibration_error, 4)},
         *guard_rows(model.manifest.ood, outcomes),
         inference_row((folder / "model.onnx").read_bytes(), (1, 5, 320, 288), "<= 10"),
+        memory_row(folder / "model.onnx", (1, 5, 320, 288)),
         *stratum_rows(outcomes),
     ]
     states = {state: sum(o.state == state for o in outcomes) for state in sorted({o.state for o in outcomes})}
