@@ -22,6 +22,9 @@ _UID = re.compile(r"\b[0-2](?:\.(?:0|[1-9]\d*)){5,}\b")
 """PS3.5 9.1: a UID of at least six components; shorter dotted numbers are versions and IP addresses."""
 
 
+_QUOTING = ("pydicom", "pynetdicom")
+
+
 def configure_logging(settings: LogSettings, role: str) -> None:
     """Set up structlog and the standard library's loggers of pynetdicom, uvicorn and the engine for this process."""
     console = settings.format == "console" or (settings.format == "auto" and sys.stdout.isatty())
@@ -49,10 +52,9 @@ def configure_logging(settings: LogSettings, role: str) -> None:
         structlog.stdlib.ProcessorFormatter(processors=[_drop_meta, renderer], foreign_pre_chain=processors)
     )
     # Both libraries quote the values that they complain of: patient data must not reach a log. What matters is said
-    # by our own events.
-    for library in ("pydicom", "pynetdicom"):
-        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom|pynetdicom")
+    # by our own events. (Their loggers' levels would not last: pydicom sets its own at import.)
+    handler.addFilter(lambda record: not record.name.startswith(_QUOTING))
+    warnings.filterwarnings("ignore", category=UserWarning, module="|".join(_QUOTING))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING))
