@@ -31,14 +31,14 @@ MAP_NAMES = tuple(name for name in SHORT_NAMES if name != "QOF")
 class MapParameters:
     """speckles: averaged in one sample (9: median errors of 5 % in PE, 0.4 s in TTP). most_frames: consecutive frames
     are averaged down to this number, which costs nothing as long as a bin is short against the rise. minimum_gain:
-    chi-square over a constant below which a sample shows no bolus. iterations, tolerance: of one descent; a hundredth
+    chi-square over a constant below which a sample shows no bolus. iterations, tolerance: of one descent; a thirtieth
     of a standard error is enough for a map."""
 
     speckles: float = 9.0
     most_frames: int = 300
     minimum_gain: float = 30.0
     iterations: int = 40
-    tolerance: float = 1e-4
+    tolerance: float = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
