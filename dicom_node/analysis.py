@@ -1,6 +1,7 @@
 """The whole flow of one acquisition on one page: from files to findings.
 
-files -> header -> profile -> examination (is it CEUS?) -> linear cine -> ROIs -> curves -> perfusion -> findings
+files -> header -> profile -> examination (is it CEUS?) -> linear cine -> motion -> ROIs -> perfusion -> super-resolution
+-> findings
 
 A stage that cannot answer leaves a limitation with its reason and the flow goes on; a cine that cannot be measured at
 all ends with findings that say why. Nothing here computes: the arithmetic is in `processing`.
@@ -14,33 +15,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dicom_node import version
-from dicom_node.acquisition import patient_key
 from dicom_node.cine_reader import CineFile, open_cine
-from dicom_node.config import Settings, profile_digest, result_digest
+from dicom_node.config import Settings
+from dicom_node.first_findings import first_findings, with_examination
+from dicom_node.perfusion_stage import Levels, PerfusionOutcome, measure_perfusion
+from dicom_node.roi_choice import ChosenRois, GivenMasks, choose_rois
 from dicom_node.site_profiles import match_profile
-from processing.cine import Cine, DisplayProfile
-from processing.curve_reading import read_curve
+from processing.cine import Cine
 from processing.errors import UnfitCineError
 from processing.intake import Examination, Intake, examine, take_cine
 from processing.limitations import Limitation
-from processing.metrics import PerfusionMetrics
-from processing.roi import Roi, RoiLabel, panel_roi
-from processing.tic import Tic, time_intensity_curve
+from processing.motion import Motion, apply_motion, estimate_motion
+from processing.perfusion_maps import PerfusionMaps
+from processing.roi import Roi
+from processing.tic import Tic
 from reports.contours import mask_outline_px
-from reports.findings import (
-    Findings,
-    Perfusion,
-    Quality,
-    Response,
-    RoiFinding,
-    RoiPerfusion,
-    Software,
-    Source,
-    SuperResolution,
-)
+from reports.findings import Findings, RoiFinding
 from reports.pictures import Curve
 from reports.uids import ResultIdentity
 
@@ -60,93 +53,106 @@ class AnalysisRequest:
     now: datetime
     allocate: Allocate
     profile: str = ""
+    given: GivenMasks = GivenMasks()
     progress: Progress = field(default=lambda _stage, _share: None)
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What came out: the findings, and the arrays that pictures are drawn from (None where nothing was measured)."""
+    """What came out: the findings, and the arrays that pictures are drawn from (None where nothing was measured).
+
+    still: bool (frame,), frames that show the tissue where the ROIs lie.
+    """
 
     findings: Findings
     identity: ResultIdentity
     source: CineFile
     examination: Examination | None = None
     cine: Cine | None = None
+    still: NDArray[np.bool_] | None = None
     rois: tuple[Roi, ...] = ()
     tics: tuple[Tic, ...] = ()
     curves: tuple[Curve, ...] = ()
+    maps: PerfusionMaps | None = None
 
 
 def analyse(request: AnalysisRequest) -> Analysis:
     """Measure one acquisition.
 
-    Raises UnreadableCineError where the files are no cine; everything less becomes a limitation of the findings.
+    Raises UnreadableCineError where the files are no cine, ConfigurationError where a given mask does not fit;
+    everything less becomes a limitation of the findings.
     """
     request.progress("reading", 0.0)
     source = open_cine(request.files)
     profile, profile_limits = match_profile(request.settings, source.facts, request.profile)
-    findings = _findings(request, source, profile)
-    blank = Analysis(findings, _identity(request, findings), source)
-    blank = _limited(blank, (*source.limitations, *profile_limits))
+    findings = first_findings(request.settings, source, profile, request.now, request.sop_instance_uids)
+    analysis = Analysis(findings, _identity(request, findings), source)
+    analysis = _limited(analysis, (*source.limitations, *profile_limits))
     try:
         examination = examine(source, profile)
     except UnfitCineError as error:
-        return _limited(_reasoned(blank, False, error.limitation.text), (error.limitation,))
-    examined = replace(blank, examination=examination, findings=_seen(blank.findings, examination))
-    examined = _limited(examined, examination.limitations)
+        return _limited(_reasoned(analysis, error.limitation.text), (error.limitation,))
+    analysis = replace(analysis, examination=examination, findings=with_examination(analysis.findings, examination))
+    analysis = _limited(analysis, examination.limitations)
     if not examination.evidence.found:
-        return examined
-    request.progress("measuring", 0.2)
-    intake = take_cine(source, examination, request.allocate)
-    measured = _limited(_with_quality(replace(examined, cine=intake.cine), intake), intake.limitations)
-    measured = _perfusion(measured, intake.cine)
+        return analysis
+    return _measure(request, analysis, examination)
+
+
+def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examination) -> Analysis:
+    """The stages of a cine that shows contrast."""
+    request.progress("decoding", 0.1)
+    memory = _Memory(request.allocate)
+    intake = take_cine(analysis.source, examination, memory.allocate)
+    analysis = _limited(_with_quality(analysis, intake), intake.limitations)
+    request.progress("motion", 0.3)
+    motion = estimate_motion(intake.cine)
+    cine = apply_motion(intake.cine, motion, memory.panel) if _moves(motion) else intake.cine
+    analysis = _limited(_with_motion(replace(analysis, cine=cine), motion), motion.limitations)
+    rejected = _rejected(motion, intake)
+    request.progress("segmentation", 0.5)
+    dynamic_range_db = examination.level_map.dynamic_range_db
+    chosen = choose_rois(cine, rejected, request.given, request.settings, dynamic_range_db)
+    analysis = _limited(_with_rois(analysis, chosen, cine), chosen.limitations)
+    request.progress("perfusion", 0.6)
+    perfusion = measure_perfusion(cine, chosen.rois, rejected, _levels(analysis))
+    analysis = _limited(_with_perfusion(analysis, perfusion), perfusion.limitations)
     request.progress("done", 1.0)
-    return measured
+    return analysis
 
 
-def _perfusion(analysis: Analysis, cine: Cine) -> Analysis:
-    """Curves of all ROIs and what is read from them. Without a lesion contour the ROI is the whole panel."""
-    rois = (panel_roi(cine.valid),)
-    tics = tuple(time_intensity_curve(cine, roi) for roi in rois)
-    by_label: dict[RoiLabel, RoiPerfusion] = {}
-    curves = []
-    for roi, tic in zip(rois, tics, strict=True):
-        try:
-            read = read_curve(tic)
-        except UnfitCineError as error:
-            analysis = _limited(analysis, (error.limitation,))
-            continue
-        by_label[roi.label] = RoiPerfusion(_without_unreliable(read.metrics, analysis.findings.quality.limitations))
-        curves.append(Curve(roi.label, tic.time_s, read.smoothed_au, "moving average, 1 s"))
-        analysis = _limited(analysis, read.limitations)
-    whole_panel = Limitation(
-        "whole_panel",
-        "no lesion contour: the whole contrast panel was measured, lesion and surroundings together",
-        "degraded",
-        ("perfusion",),
+class _Memory:
+    """Remembers the linear panel that the intake allocated, so that motion is corrected in place: held once."""
+
+    def __init__(self, allocate: Allocate) -> None:
+        self._allocate = allocate
+        self.panel: NDArray[np.float32] | None = None
+
+    def allocate(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        made = self._allocate(shape, dtype)
+        if made.dtype == np.float32 and made.ndim == 3:  # (frame, z, x)
+            self.panel = made
+        return made
+
+
+def _moves(motion: Motion) -> bool:
+    return bool(np.rint(np.nan_to_num(motion.displacement_px)).any())
+
+
+def _rejected(motion: Motion, intake: Intake) -> NDArray[np.bool_]:
+    """Frames that no fit may use: out of plane, or flashed."""
+    rejected = motion.rejected.copy()
+    rejected[list(intake.quality.flash_frames)] = True
+    return rejected
+
+
+def _levels(analysis: Analysis) -> Levels:
+    limitations = analysis.findings.quality.limitations
+    return Levels(
+        dynamic_range_known=analysis.findings.source.dynamic_range_source != "default",
+        order_only=any(limitation.code == "tint_unknown" for limitation in limitations),
+        refused=frozenset(name for lim in limitations if lim.severity == "refused" for name in lim.affects),
     )
-    analysis = _limited(analysis, (whole_panel,))
-    found = tuple(_roi_finding(analysis, roi, cine) for roi in rois)
-    findings = replace(analysis.findings, rois=found, perfusion=Perfusion(by_label=by_label))
-    return replace(analysis, findings=findings, rois=rois, tics=tics, curves=tuple(curves))
-
-
-def _roi_finding(analysis: Analysis, roi: Roi, cine: Cine) -> RoiFinding:
-    return RoiFinding(
-        label=roi.label,
-        number=1,
-        drawn_by=roi.drawn_by,
-        confirmed=roi.confirmed,
-        area_mm2=roi.area_mm2(cine.spacing_mm),
-        tracking_uid=analysis.identity.tracking_uid(roi.label),
-        contour_px=mask_outline_px(roi.mask, cine.origin_px),
-    )
-
-
-def _without_unreliable(metrics: PerfusionMetrics, limitations: tuple[Limitation, ...]) -> PerfusionMetrics:
-    """Amplitudes that a limitation refuses become None: never a plausible number."""
-    refused = {name for limitation in limitations if limitation.severity == "refused" for name in limitation.affects}
-    return replace(metrics, peak_enhancement_au=None) if "PE" in refused else metrics
 
 
 def _identity(request: AnalysisRequest, findings: Findings) -> ResultIdentity:
@@ -158,58 +164,29 @@ def _identity(request: AnalysisRequest, findings: Findings) -> ResultIdentity:
     )
 
 
-def _findings(request: AnalysisRequest, source: CineFile, profile: DisplayProfile) -> Findings:
-    """Findings that know where they come from and have measured nothing yet."""
-    facts, description = source.facts, source.description
-    times_s = description.frame_times_s
-    duration_s = float(times_s[-1] - times_s[0]) if times_s.size > 1 else None
-    return Findings(
-        software=Software(
-            "CEUS Node",
-            version.SOFTWARE_VERSION,
-            result_digest(request.settings, profile.name),
-            profile.name,
-            profile_digest(request.settings, profile.name),
-        ),
-        created=request.now,
-        source=Source(
-            patient_key=patient_key(facts.patient_id, facts.issuer_of_patient_id, "", ""),
-            study_instance_uid=facts.study_instance_uid,
-            series_instance_uid=facts.series_instance_uid,
-            sop_instance_uids=request.sop_instance_uids,
-            frames=description.frames,
-            duration_s=duration_s,
-            frame_rate_hz=None if duration_s is None else (times_s.size - 1) / duration_s,
-            contrast_panel=None,
-            pixel_spacing_mm=None,
-            compression=profile.compression,
-            dynamic_range_db=profile.dynamic_range_db,
-            dynamic_range_source="default" if profile.dynamic_range_db is None else "profile",
-            commissioned=profile.commissioned_on,
-            time_zero=description.time_zero.kind,
-            agent=facts.agent or None,
-            dose=None if facts.dose_ml is None else f"{facts.dose_ml:g} mL",
-            mechanical_index=facts.mechanical_index,
-        ),
-        quality=Quality(contrast_found=False),
-        super_resolution=SuperResolution(performed=False, reason="this version does not perform super-resolution yet"),
-        response=Response(performed=False, reason="this version holds no response model yet"),
+def _with_rois(analysis: Analysis, chosen: ChosenRois, cine: Cine) -> Analysis:
+    """ROIs and the models that drew them are part of what a result is: another model or mask, other UIDs."""
+    shas = tuple(model.sha256 for model in chosen.models if model.state == "ok")
+    identity = replace(analysis.identity, model_sha256s=shas, roi_digest=chosen.digest)
+    rois = tuple(
+        RoiFinding(
+            label=roi.label,
+            number=1,
+            drawn_by=roi.drawn_by,
+            confirmed=roi.confirmed,
+            area_mm2=roi.area_mm2(cine.spacing_mm),
+            tracking_uid=identity.tracking_uid(roi.label),
+            contour_px=mask_outline_px(roi.mask, cine.origin_px),
+        )
+        for roi in chosen.rois
     )
+    findings = replace(analysis.findings, rois=rois, models=chosen.models)
+    return replace(analysis, identity=identity, findings=findings, rois=chosen.rois)
 
 
-def _seen(findings: Findings, examination: Examination) -> Findings:
-    """What the examination of the pixels adds: panels, levels, evidence."""
-    level_map, evidence = examination.level_map, examination.evidence
-    source = replace(
-        findings.source,
-        contrast_panel=examination.panels,
-        pixel_spacing_mm=examination.spacing_mm,
-        compression=level_map.compression,
-        dynamic_range_db=level_map.dynamic_range_db,
-        dynamic_range_source=level_map.source,
-    )
-    quality = replace(findings.quality, contrast_found=evidence.found, contrast_reason=evidence.reason)
-    return replace(findings, source=source, quality=quality)
+def _with_perfusion(analysis: Analysis, outcome: PerfusionOutcome) -> Analysis:
+    findings = replace(analysis.findings, perfusion=outcome.perfusion, replenishment=outcome.replenishment)
+    return replace(analysis, findings=findings, tics=outcome.tics, curves=outcome.curves, maps=outcome.maps)
 
 
 def _with_quality(analysis: Analysis, intake: Intake) -> Analysis:
@@ -217,8 +194,16 @@ def _with_quality(analysis: Analysis, intake: Intake) -> Analysis:
     return replace(analysis, findings=replace(analysis.findings, quality=quality))
 
 
-def _reasoned(analysis: Analysis, found: bool, reason: str) -> Analysis:
-    quality = replace(analysis.findings.quality, contrast_found=found, contrast_reason=reason)
+def _with_motion(analysis: Analysis, motion: Motion) -> Analysis:
+    rejected = tuple(int(frame) for frame in np.flatnonzero(motion.rejected))
+    quality = replace(analysis.findings.quality, motion_mm_p95=motion.p95_mm, rejected_frames=rejected)
+    findings = replace(analysis.findings, quality=quality)
+    still = ~np.rint(np.nan_to_num(motion.displacement_px)).any(axis=1) & ~motion.rejected
+    return replace(analysis, findings=findings, still=still)
+
+
+def _reasoned(analysis: Analysis, reason: str) -> Analysis:
+    quality = replace(analysis.findings.quality, contrast_found=False, contrast_reason=reason)
     return replace(analysis, findings=replace(analysis.findings, quality=quality))
 
 

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dicom_node.config import ObjectKind
 from dicom_node.demo_pacs import AE_TITLE as PACS_TITLE
 from dicom_node.demo_pacs import DemoPacs
 from dicom_node.errors import NodeError
@@ -35,8 +36,7 @@ from processing.simulation.scenes import DEMO_BOLUS, bolus_scene
 
 START_S = 60.0
 FINISH_S = 300.0
-OBJECTS_EACH = 2
-"""A structured report and a secondary capture for each of the two cines."""
+DELIVERED: tuple[ObjectKind, ...] = ("sr", "sc", "seg")
 
 CONFIGURATION = """\
 # Written by `ceus-node demo`: a whole node on loopback.
@@ -52,6 +52,7 @@ name = "demo-pacs"
 ae_title = "{pacs_title}"
 host = "127.0.0.1"
 port = {pacs_port}
+objects = ["sr", "sc", "seg"]
 
 [profile.simulated]
 manufacturer = "{manufacturer}"
@@ -100,7 +101,7 @@ def run_demo(out: Path, *, once: bool, console: Console) -> None:
         console.print(f"node on port {demo.node_port}, page at http://127.0.0.1:{demo.web_port}/, PACS receiving")
         sent_s = time.monotonic()
         _send(demo, cines, console)
-        _wait_for_objects(pacs, OBJECTS_EACH * len(cines), console)
+        _wait_for_objects(demo, pacs, len(cines), console)
         _copy_pictures(demo)
         _summary(demo, pacs, console, time.monotonic() - sent_s)
         console.print(f"demo took {time.monotonic() - began_s:.0f} s in all")
@@ -162,13 +163,19 @@ def _send(demo: Demo, cines: list[Path], console: Console) -> None:
     console.print(f"the scanner sent {len(cines)} cines ({size_mb:.0f} MB) in one association")
 
 
-def _wait_for_objects(pacs: DemoPacs, expected: int, console: Console) -> None:
+def _wait_for_objects(demo: Demo, pacs: DemoPacs, cines: int, console: Console) -> None:
+    """Wait until every cine has its result, and the PACS every report and picture of them."""
     deadline_s = time.monotonic() + FINISH_S
     with console.status("measuring ...") as status, pacs.changed:
-        while len(pacs.received) < expected:
-            if not pacs.changed.wait(deadline_s - time.monotonic()):
-                raise DemoError(f"only {len(pacs.received)} of {expected} objects reached the PACS in {FINISH_S:.0f} s")
-            status.update(f"{len(pacs.received)} of {expected} objects in the PACS ...")
+        while True:
+            results = all_results(demo.results)
+            wanted = {_uid(file) for result in results for file in result.objects(DELIVERED)}
+            if len(results) == cines and wanted <= set(pacs.received):
+                return
+            if time.monotonic() > deadline_s:
+                raise DemoError(f"not everything reached the PACS in {FINISH_S:.0f} s; see {demo.out / 'node.log'}")
+            status.update(f"{len(results)} of {cines} cines measured, {len(pacs.received)} objects in the PACS ...")
+            pacs.changed.wait(0.5)
 
 
 def _copy_pictures(demo: Demo) -> None:
@@ -207,9 +214,11 @@ def _found(findings: dict[str, object]) -> list[str]:
 
 
 def _kinds(result: ResultFolder, pacs: DemoPacs) -> list[str]:
-    files = result.objects(("sr", "sc", "seg", "pm", "pr"))
-    uids = {str(pydicom.dcmread(file, specific_tags=["SOPInstanceUID"]).SOPInstanceUID): file.stem for file in files}
-    return [name for uid, name in uids.items() if uid in pacs.received]
+    return [file.stem for file in result.objects(DELIVERED) if _uid(file) in pacs.received]
+
+
+def _uid(file: Path) -> str:
+    return str(pydicom.dcmread(file, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
 
 
 def _free_ports(count: int) -> list[int]:

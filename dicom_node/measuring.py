@@ -25,6 +25,7 @@ from dicom_node.data_folder import DataFolder
 from dicom_node.errors import UnreadableCineError
 from dicom_node.jobs import Job
 from dicom_node.results import ResultFolder
+from dicom_node.roi_choice import GivenMasks
 from dicom_node.writing import write_results
 
 MAP_ABOVE_BYTES = 2**30
@@ -49,11 +50,11 @@ def measure_job(order: MeasuringOrder) -> None:
         write_results(analyse(_request(order, allocate)), order.job, order.settings, draft)
 
 
-def measure_files(order: MeasuringOrder, out: Path, progress: Progress) -> Analysis:
-    """Measure files outside of the node, into `out`."""
+def measure_files(order: MeasuringOrder, out: Path, given: GivenMasks, progress: Progress) -> Analysis:
+    """Measure files outside of the node, into `out`, with the masks that were given."""
     out.mkdir(parents=True, exist_ok=True)
     with _allocation(out) as allocate:
-        measured = analyse(replace(_request(order, allocate), progress=progress))
+        measured = analyse(replace(_request(order, allocate), given=given, progress=progress))
         write_results(measured, order.job, order.settings, out)
     return measured
 

@@ -22,6 +22,7 @@ from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ConfigurationError, UnreadableCineError
 from dicom_node.jobs import Job, job_name
 from dicom_node.measuring import MeasuringOrder, measure_files
+from dicom_node.roi_choice import GivenMasks
 from dicom_node.site_profiles import match_profile
 from reports.findings import Findings
 from reports.tables import summary_csv
@@ -47,6 +48,7 @@ def process_paths(order: OfflineOrder, console: Console) -> bool:
     now = datetime.now(UTC)
     acquisitions = _acquisitions(order, headers, now)
     done: list[tuple[str, Findings]] = []
+    given = GivenMasks(order.roi, order.reference)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         for number, acquisition in enumerate(acquisitions, 1):
@@ -56,7 +58,7 @@ def process_paths(order: OfflineOrder, console: Console) -> bool:
             )
             task = progress.add_task(f"acquisition {number} of {len(acquisitions)}", total=1.0)
             shown = partial(_show, progress, task)
-            done.append((name, measure_files(measuring, order.out / name, shown).findings))
+            done.append((name, measure_files(measuring, order.out / name, given, shown).findings))
             progress.remove_task(task)
     if len(done) > 1:
         (order.out / "summary.csv").write_text(summary_csv(done), encoding="utf-8")

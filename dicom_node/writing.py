@@ -13,11 +13,13 @@ from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.jobs import Job
 from processing.cine import Box
-from reports.build import ReportOptions, build_results
+from reports.build import MaskInputs, ReportOptions, build_results
 from reports.equipment import Equipment
 from reports.findings_json import to_json
 from reports.pictures import PanelView, PictureInputs
+from reports.quantity_maps import QuantityMap, perfusion_map
 from reports.result_object import ResultContext
+from reports.segmentation import Segment
 from reports.source_header import SourceHeader
 from reports.structured_report import SrClass
 from reports.tables import tic_csv
@@ -27,6 +29,8 @@ SR_CLASSES: dict[str, SrClass] = {
     "comprehensive": "comprehensive",
     "enhanced": "enhanced",
 }
+SHOWN_MAPS = ("PE", "WiR", "TTP", "mTT", "AUC", "RT")
+"""The maps of the picture page and the parametric maps; the others stay in the engine."""
 
 
 def write_results(analysis: Analysis, job: Job, settings: Settings, folder: Path) -> None:
@@ -36,7 +40,8 @@ def write_results(analysis: Analysis, job: Job, settings: Settings, folder: Path
     """
     findings = analysis.findings
     if findings.quality.contrast_found or settings.report.non_contrast:
-        results = build_results(findings, _pictures(analysis), _context(analysis, job, settings), _options(settings))
+        context = _context(analysis, job, settings)
+        results = build_results(findings, _pictures(analysis), context, _options(settings), _masks(analysis))
         for name, dataset in results.objects:
             dataset.save_as(folder / name, enforce_file_format=True)
         for name, content in results.pictures:
@@ -69,10 +74,11 @@ def _options(settings: Settings) -> ReportOptions:
 
 
 def reference_frame(analysis: Analysis) -> int:
-    """The frame that contours and pictures lie on: the brightest moment of the first curve, else the middle."""
-    if not analysis.curves:
+    """The frame that contours and pictures lie on: the brightest of the first curve among the still ones."""
+    if analysis.still is None or not analysis.curves:
         return analysis.source.description.frames // 2
-    return int(np.argmax(analysis.curves[0].power_au))
+    power = analysis.curves[0].power_au
+    return int(np.argmax(np.where(analysis.still & np.isfinite(power), power, -np.inf)))
 
 
 def _pictures(analysis: Analysis) -> PictureInputs:
@@ -87,7 +93,27 @@ def _pictures(analysis: Analysis) -> PictureInputs:
         tics=analysis.tics,
         curves=analysis.curves,
         frame_time_s=float(times_s[frame]) if times_s.size else None,
+        perfusion_maps=_perfusion_maps(analysis),
     )
+
+
+def _perfusion_maps(analysis: Analysis) -> tuple[QuantityMap, ...]:
+    panels = analysis.findings.source.contrast_panel
+    if analysis.maps is None or panels is None:
+        return ()
+    spacing, values = analysis.findings.source.pixel_spacing_mm, analysis.maps.values
+    return tuple(perfusion_map(n, values[n], panels.contrast, spacing) for n in SHOWN_MAPS if n in values)
+
+
+def _masks(analysis: Analysis) -> MaskInputs:
+    """Lesion and reference; the whole panel is no structure of the patient."""
+    model = next((use for use in analysis.findings.models if use.state == "ok"), None)
+    segments = tuple(
+        Segment(roi.label, roi.mask, found.tracking_uid, roi.drawn_by, model=model if roi.drawn_by == "model" else None)
+        for roi, found in zip(analysis.rois, analysis.findings.rois, strict=True)
+        if roi.label != "panel"
+    )
+    return MaskInputs(regions=segments)
 
 
 def _view(pixels: NDArray[np.uint8], box: Box) -> PanelView:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pydicom
 
-from tests.peers import echoscu, free_ports, storescu
+from tests.peers import Orthanc, echoscu, free_ports, storescu
 
 START_LIMIT_S = 60.0  # two cores shared with another test worker, compiling kernels: 20 s were seen
 FINISH_LIMIT_S = 180.0
@@ -119,6 +120,23 @@ class RunningNode:
         found = until(lambda: r if len(r := self.results()) >= count else None, limit_s, f"{count} results")
         assert isinstance(found, list)
         return found
+
+    def wait_for_delivery(self, pacs: Orthanc, results: int) -> set[str]:
+        """SOP Instance UIDs in the PACS once so many results exist and every report and picture of them arrived."""
+        made = self.wait_for_results(results)
+        wanted = {
+            str(pydicom.dcmread(file, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+            for folder in made
+            for file in (*folder.glob("sr*.dcm"), *folder.glob("sc*.dcm"))
+        }
+
+        def there() -> set[str] | None:
+            held = {item["SOPInstanceUID"] for item in pacs.instances()}
+            return held if wanted <= held else None
+
+        held = until(there, FINISH_LIMIT_S, f"{len(wanted)} objects in the PACS")
+        assert isinstance(held, set)
+        return held
 
     def log(self) -> str:
         return (self.folder / "node.log").read_text(errors="replace")

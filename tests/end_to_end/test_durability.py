@@ -40,12 +40,6 @@ def pacs_of(orthanc: Orthanc) -> dict[str, tuple[str, int]]:
     return {"pacs": (orthanc.ae_title, orthanc.dicom_port)}
 
 
-def wait_for_objects(orthanc: Orthanc, count: int) -> set[str]:
-    """SOP Instance UIDs that Orthanc holds once there are `count`."""
-    found = until(lambda: i if len(i := orthanc.instances()) >= count else None, FINISH_LIMIT_S, f"{count} objects")
-    return {item["SOPInstanceUID"] for item in found}
-
-
 def attempts(node: RunningNode) -> dict[str, int]:
     """How often each object was sent, by the ledgers."""
     ledgers = [json.loads(file.read_text()) for file in node.data.glob("results/*/*/delivery/*.json")]
@@ -57,8 +51,7 @@ def test_an_exam_of_two_injections_stills_and_a_neighbour(tmp_path: Path) -> Non
     exam = icu_exam(tmp_path, ExamPlan(datetime.now(UTC).replace(microsecond=0)))
     with Orthanc(tmp_path) as orthanc, RunningNode(tmp_path / "node", pacs_of(orthanc), profile()) as node:
         node.scan(*exam.send_order)
-        node.wait_for_results(3)
-        first = wait_for_objects(orthanc, 6)
+        first = node.wait_for_delivery(orthanc, results=3)
         sources = sorted(sorted(findings["source"]["sop_instance_uids"]) for findings in node.findings())
         uid = {written.path: str(pydicom.dcmread(written.path, stop_before_pixels=True).SOPInstanceUID)
                for written in (*exam.loops, exam.other_patient, exam.fourth_loop)}  # fmt: skip
@@ -74,8 +67,7 @@ def test_an_exam_of_two_injections_stills_and_a_neighbour(tmp_path: Path) -> Non
             if f is not neighbour and f["source"] != neighbour["source"]
         }
         node.scan(exam.fourth_loop.path)
-        node.wait_for_results(4)
-        after = wait_for_objects(orthanc, 8)
+        after = node.wait_for_delivery(orthanc, results=4)
         assert first < after, "nothing sent was replaced"
         assert set(attempts(node).values()) == {1}, "nothing was sent twice"
         own = [o for o in orthanc.instances() if o["SOPInstanceUID"] in after]
@@ -101,11 +93,9 @@ def test_killed_between_reception_and_processing_and_in_the_middle_of_a_job(tmp_
         node.role("worker").resume()
         until(lambda: "job started" in node.log(), FINISH_LIMIT_S, "the job runs")
         node.kill("worker")
-        node.wait_for_results(1)
-        wait_for_objects(orthanc, 2)
-        until(lambda: set(attempts(node).values()) == {1}, FINISH_LIMIT_S, "both objects are marked as sent")
-        expected = {str(pydicom.dcmread(file).SOPInstanceUID) for file in node.results()[0].glob("*.dcm")}
-        assert wait_for_objects(orthanc, 2) == expected
+        held = node.wait_for_delivery(orthanc, results=1)
+        until(lambda: set(attempts(node).values()) == {1}, FINISH_LIMIT_S, "every object is marked as sent")
+        assert held == set(attempts(node)), "nothing else arrived"
         assert len(node.results()) == 1
 
 
@@ -116,20 +106,20 @@ def test_a_pacs_that_sleeps_gets_everything_when_it_wakes(tmp_path: Path) -> Non
         node.wait_for_results(1)
         until(lambda: any(count >= 2 for count in attempts(node).values()), FINISH_LIMIT_S, "the node tried twice")
         orthanc.start()
-        wait_for_objects(orthanc, 2)
+        node.wait_for_delivery(orthanc, results=1)
 
 
 def test_a_corrected_profile_gives_new_objects_and_keeps_the_old(tmp_path: Path) -> None:
     with Orthanc(tmp_path) as orthanc, RunningNode(tmp_path / "node", pacs_of(orthanc), profile(50.0)) as node:
         node.scan(tiny_cine(tmp_path, "corrected"))
-        before = wait_for_objects(orthanc, 2)
+        before = node.wait_for_delivery(orthanc, results=1)
         node.stop()
         node.configure(profile(60.0))
         node.start()
         (job,) = [folder.name for folder in node.results()]
         said = node.command("jobs", "retry", job)
         assert "revision 2" in said.stdout, said.stderr
-        after = wait_for_objects(orthanc, 4)
+        after = node.wait_for_delivery(orthanc, results=2)
         assert before < after
         ranges = sorted(findings["source"]["dynamic_range_db"] for findings in node.findings())
         assert ranges == [50.0, 60.0]
@@ -145,5 +135,5 @@ def test_a_lost_engine_database_is_rebuilt_from_the_ledger(tmp_path: Path) -> No
             file.unlink()
         orthanc.start()
         node.start()
-        wait_for_objects(orthanc, 2)
+        node.wait_for_delivery(orthanc, results=1)
         assert len(node.results()) == 1

@@ -1,0 +1,144 @@
+"""Which ROIs are measured: reader's contour, then a file, then the lesion model, then the whole panel.
+
+Each step down is said in the findings; without a lesion there is no reference, no ratio and no comparison.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from dicom_node.config import Settings
+from dicom_node.errors import ConfigurationError
+from dicom_node.model_room import models_for
+from onnx_models.identity import ModelIdentity, Refusal
+from onnx_models.loaded import ClipFacts
+from onnx_models.segment import LesionInputs, Segmentation, segment_lesion
+from processing.cine import Cine
+from processing.errors import UnfitCineError
+from processing.limitations import Limitation
+from processing.model_inputs import model_inputs
+from processing.reference_roi import choose_reference
+from processing.roi import Roi, RoiLabel, panel_roi
+from reports.findings import ModelUse
+
+
+@dataclass(frozen=True)
+class GivenMasks:
+    """Full-frame PNG masks that the user handed in; non-zero = inside."""
+
+    lesion: Path | None = None
+    reference: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenRois:
+    """The ROIs to measure, the first one being what the report is about; `digest` of the masks that were given."""
+
+    rois: tuple[Roi, ...]
+    limitations: tuple[Limitation, ...] = ()
+    models: tuple[ModelUse, ...] = ()
+    digest: str = ""
+
+
+def choose_rois(
+    cine: Cine, rejected: NDArray[np.bool_], given: GivenMasks, settings: Settings, dynamic_range_db: float | None
+) -> ChosenRois:
+    """Find the lesion and its reference. Raises ConfigurationError where a given mask cannot be used."""
+    if given.lesion is not None:
+        lesion = _from_file(given.lesion, "lesion", cine)
+        reference, limitations = _reference(lesion, given, cine)
+        return ChosenRois((lesion, *reference), limitations, digest=_digest(given))
+    if settings.analysis.roi == "reader":
+        waiting = Limitation(
+            "waits_for_reader", "a reader's lesion contour is awaited: [analysis] roi = reader", "degraded", ("rois",)
+        )
+        return _whole_panel(cine, (waiting,))
+    found = _by_model(cine, rejected, settings, dynamic_range_db)
+    if isinstance(found, Limitation):
+        return _whole_panel(cine, (found,))
+    if isinstance(found, Refusal):
+        return _whole_panel(cine, (found.limitation(("rois",)),), (model_use(found.identity, found.state),))
+    use = replace(
+        model_use(found.identity, "ok"),
+        ood_score=found.ood_score,
+        threshold=found.threshold,
+        temperature=found.temperature,
+    )
+    lesion = Roi(found.mask, "lesion", "model")
+    reference, limitations = _reference(lesion, given, cine)
+    return ChosenRois((lesion, *reference), (*found.limitations, *limitations), (use,), _digest(given))
+
+
+def model_use(identity: ModelIdentity, state: str) -> ModelUse:
+    """A model that was asked, with the state that its guards gave it."""
+    return ModelUse(identity.id, identity.version, identity.sha256, identity.provider, state)
+
+
+def _by_model(
+    cine: Cine, rejected: NDArray[np.bool_], settings: Settings, dynamic_range_db: float | None
+) -> Segmentation | Refusal | Limitation:
+    try:
+        inputs = model_inputs(cine, rejected)
+    except UnfitCineError as error:
+        return error.limitation
+    if cine.spacing_mm is None:
+        return Limitation(
+            "no_calibration", "the image is not calibrated: no lesion was looked for", "degraded", ("rois",)
+        )
+    facts = ClipFacts(
+        cine.frame_times_s.size, cine.duration_s, cine.frame_rate_hz, dynamic_range_db, cine.spacing_mm.z_mm
+    )
+    rows, columns = cine.valid.shape
+    return segment_lesion(
+        models_for(settings),
+        LesionInputs(inputs.maps, inputs.valid, inputs.cell_mm, (rows, columns), cine.spacing_mm, facts),
+    )
+
+
+def _whole_panel(cine: Cine, reasons: tuple[Limitation, ...], models: tuple[ModelUse, ...] = ()) -> ChosenRois:
+    whole = Limitation(
+        "whole_panel",
+        "no lesion contour: the whole contrast panel was measured, lesion and surroundings together",
+        "degraded",
+        ("perfusion",),
+    )
+    return ChosenRois((panel_roi(cine.valid),), (*reasons, whole), models)
+
+
+def _reference(lesion: Roi, given: GivenMasks, cine: Cine) -> tuple[tuple[Roi, ...], tuple[Limitation, ...]]:
+    if given.reference is not None:
+        return (_from_file(given.reference, "reference", cine),), ()
+    try:
+        return (choose_reference(lesion, cine.valid, cine.spacing_mm),), ()
+    except UnfitCineError as error:
+        return (), (error.limitation,)
+
+
+def _from_file(path: Path, label: RoiLabel, cine: Cine) -> Roi:
+    """The part of a full-frame mask that lies on the contrast panel."""
+    try:
+        with Image.open(path) as image:
+            full = np.asarray(image.convert("L")) > 0
+    except (OSError, UnidentifiedImageError) as error:
+        raise ConfigurationError(f"the {label} mask {path} cannot be read as a picture") from error
+    row, column = cine.origin_px
+    rows, columns = cine.valid.shape
+    if full.shape[0] < row + rows or full.shape[1] < column + columns:
+        raise ConfigurationError(
+            f"the {label} mask {path} is {full.shape[1]}x{full.shape[0]}: it must be as large as the cine's full frame"
+        )
+    mask = full[row : row + rows, column : column + columns] & cine.valid
+    if not mask.any():
+        raise ConfigurationError(f"the {label} mask {path} marks nothing on the contrast panel")
+    return Roi(np.ascontiguousarray(mask), label, "file", confirmed=True)
+
+
+def _digest(given: GivenMasks) -> str:
+    files = [path for path in (given.lesion, given.reference) if path is not None]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest() if files else ""
