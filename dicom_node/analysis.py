@@ -1,7 +1,7 @@
 """The whole flow of one acquisition on one page: from files to findings.
 
-files -> header -> profile -> examination (is it CEUS?) -> linear cine -> motion -> ROIs -> perfusion -> super-resolution
--> findings
+files -> header -> profile -> examination (is it CEUS?) -> linear cine -> motion -> ROIs -> perfusion
+-> super-resolution -> findings
 
 A stage that cannot answer leaves a limitation with its reason and the flow goes on; a cine that cannot be measured at
 all ends with findings that say why. Nothing here computes: the arithmetic is in `processing`.
@@ -22,7 +22,7 @@ from dicom_node.cine_reader import CineFile, open_cine
 from dicom_node.config import Settings
 from dicom_node.first_findings import first_findings, with_examination
 from dicom_node.perfusion_stage import Levels, PerfusionOutcome, measure_perfusion
-from dicom_node.roi_choice import ChosenRois, GivenMasks, choose_rois
+from dicom_node.roi_choice import NO_MASKS, ChosenRois, GivenMasks, choose_rois
 from dicom_node.site_profiles import match_profile
 from processing.cine import Cine
 from processing.errors import UnfitCineError
@@ -53,7 +53,7 @@ class AnalysisRequest:
     now: datetime
     allocate: Allocate
     profile: str = ""
-    given: GivenMasks = GivenMasks()
+    given: GivenMasks = NO_MASKS
     progress: Progress = field(default=lambda _stage, _share: None)
 
 

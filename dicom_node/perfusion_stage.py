@@ -1,4 +1,4 @@
-"""Perfusion of the chosen ROIs: curves, fits, comparison of lesion and reference, maps; arithmetic is in `processing`."""
+"""Perfusion of the chosen ROIs: curves, fits, lesion against reference, maps; the arithmetic is in `processing`."""
 
 from __future__ import annotations
 

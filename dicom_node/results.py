@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+FILE_NAMES = {"pr": "csps"}
+"""Kinds of objects whose files are called otherwise: the presentation state is a Color Softcopy one."""
 DeliveryState = Literal["pending", "delivered", "failed"]
 
 
@@ -89,8 +91,8 @@ class ResultFolder:
         return loaded
 
     def objects(self, kinds: tuple[str, ...]) -> list[Path]:
-        """The DICOM files of the wanted kinds ("sr", "sc", "seg", "pm", "pr"), in a fixed order, SR first."""
-        return [file for kind in kinds for file in sorted(self.path.glob(f"{kind}*.dcm"))]
+        """The DICOM files of the wanted kinds, in a fixed order, SR first."""
+        return [file for kind in kinds for file in sorted(self.path.glob(f"{FILE_NAMES.get(kind, kind)}*.dcm"))]
 
     def ledger(self, destination: str) -> DeliveryLedger:
         """What the destination has; an empty ledger before the first attempt."""

@@ -36,6 +36,9 @@ class GivenMasks:
     reference: Path | None = None
 
 
+NO_MASKS = GivenMasks()
+
+
 @dataclass(frozen=True, eq=False)
 class ChosenRois:
     """The ROIs to measure, the first one being what the report is about; `digest` of the masks that were given."""
