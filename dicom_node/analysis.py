@@ -24,6 +24,7 @@ from dicom_node.first_findings import first_findings, with_examination
 from dicom_node.perfusion_stage import Levels, PerfusionOutcome, measure_perfusion
 from dicom_node.roi_choice import NO_MASKS, ChosenRois, GivenMasks, choose_rois
 from dicom_node.site_profiles import match_profile
+from dicom_node.super_resolution_stage import SuperResolutionOutcome, super_resolve_roi
 from processing.cine import Cine
 from processing.errors import UnfitCineError
 from processing.intake import Examination, Intake, examine, take_cine
@@ -31,6 +32,7 @@ from processing.limitations import Limitation
 from processing.motion import Motion, apply_motion, estimate_motion
 from processing.perfusion_maps import PerfusionMaps
 from processing.roi import Roi
+from processing.super_resolution import SuperResolution
 from processing.tic import Tic
 from reports.contours import mask_outline_px
 from reports.findings import Findings, RoiFinding
@@ -74,6 +76,7 @@ class Analysis:
     tics: tuple[Tic, ...] = ()
     curves: tuple[Curve, ...] = ()
     maps: PerfusionMaps | None = None
+    super_resolution: SuperResolution | None = None
 
 
 def analyse(request: AnalysisRequest) -> Analysis:
@@ -117,6 +120,9 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     request.progress("perfusion", 0.6)
     perfusion = measure_perfusion(cine, chosen.rois, rejected, _levels(analysis))
     analysis = _limited(_with_perfusion(analysis, perfusion), perfusion.limitations)
+    request.progress("super-resolution", 0.8)
+    resolved = super_resolve_roi(cine, chosen.rois[0], motion, request.settings, dynamic_range_db)
+    analysis = _limited(_with_super_resolution(analysis, resolved), resolved.limitations)
     request.progress("done", 1.0)
     return analysis
 
@@ -187,6 +193,14 @@ def _with_rois(analysis: Analysis, chosen: ChosenRois, cine: Cine) -> Analysis:
 def _with_perfusion(analysis: Analysis, outcome: PerfusionOutcome) -> Analysis:
     findings = replace(analysis.findings, perfusion=outcome.perfusion, replenishment=outcome.replenishment)
     return replace(analysis, findings=findings, tics=outcome.tics, curves=outcome.curves, maps=outcome.maps)
+
+
+def _with_super_resolution(analysis: Analysis, outcome: SuperResolutionOutcome) -> Analysis:
+    shas = tuple(model.sha256 for model in outcome.models if model.state == "ok")
+    identity = replace(analysis.identity, model_sha256s=(*analysis.identity.model_sha256s, *shas))
+    models = (*analysis.findings.models, *outcome.models)
+    findings = replace(analysis.findings, super_resolution=outcome.findings, models=models)
+    return replace(analysis, identity=identity, findings=findings, super_resolution=outcome.measured)
 
 
 def _with_quality(analysis: Analysis, intake: Intake) -> Analysis:

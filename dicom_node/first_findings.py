@@ -50,8 +50,8 @@ def first_findings(
             mechanical_index=facts.mechanical_index,
         ),
         quality=Quality(contrast_found=False),
-        super_resolution=SuperResolution(performed=False, reason="this version does not perform super-resolution yet"),
-        response=Response(performed=False, reason="this version holds no response model yet"),
+        super_resolution=SuperResolution(performed=False, reason="the cine was not measured"),
+        response=Response(performed=False, reason="no response model is installed"),
     )
 
 

@@ -78,6 +78,12 @@ def choose_rois(
     return ChosenRois((lesion, *reference), (*found.limitations, *limitations), (use,), _digest(given))
 
 
+def clip_facts(cine: Cine, dynamic_range_db: float | None) -> ClipFacts:
+    """What a model's applicability is judged by. Uncalibrated cines never come here: their pixel counts as 0 mm."""
+    pixel_mm = 0.0 if cine.spacing_mm is None else cine.spacing_mm.z_mm
+    return ClipFacts(cine.frame_times_s.size, cine.duration_s, cine.frame_rate_hz, dynamic_range_db, pixel_mm)
+
+
 def model_use(identity: ModelIdentity, state: str) -> ModelUse:
     """A model that was asked, with the state that its guards gave it."""
     return ModelUse(identity.id, identity.version, identity.sha256, identity.provider, state)
@@ -94,10 +100,8 @@ def _by_model(
         return Limitation(
             "no_calibration", "the image is not calibrated: no lesion was looked for", "degraded", ("rois",)
         )
-    facts = ClipFacts(
-        cine.frame_times_s.size, cine.duration_s, cine.frame_rate_hz, dynamic_range_db, cine.spacing_mm.z_mm
-    )
     rows, columns = cine.valid.shape
+    facts = clip_facts(cine, dynamic_range_db)
     return segment_lesion(
         models_for(settings),
         LesionInputs(inputs.maps, inputs.valid, inputs.cell_mm, (rows, columns), cine.spacing_mm, facts),

@@ -12,17 +12,20 @@ from dicom_node.analysis import Analysis
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.jobs import Job
+from dicom_node.super_resolution_stage import csv_columns
 from processing.cine import Box
+from processing.vascular_bed import VascularBed
 from reports.build import MaskInputs, ReportOptions, build_results
+from reports.derived_grid import Grid
 from reports.equipment import Equipment
 from reports.findings_json import to_json
 from reports.pictures import PanelView, PictureInputs
-from reports.quantity_maps import QuantityMap, perfusion_map
+from reports.quantity_maps import QuantityMap, flow_quantity_maps, perfusion_map
 from reports.result_object import ResultContext
 from reports.segmentation import Segment
 from reports.source_header import SourceHeader
 from reports.structured_report import SrClass
-from reports.tables import tic_csv
+from reports.tables import localizations_csv, tic_csv
 
 SR_CLASSES: dict[str, SrClass] = {
     "comprehensive_3d": "comprehensive 3d",
@@ -46,6 +49,9 @@ def write_results(analysis: Analysis, job: Job, settings: Settings, folder: Path
             dataset.save_as(folder / name, enforce_file_format=True)
         for name, content in results.pictures:
             (folder / name).write_bytes(content)
+    if analysis.super_resolution is not None and analysis.cine is not None:
+        columns = csv_columns(analysis.cine, analysis.super_resolution)
+        (folder / "localizations.csv").write_text(localizations_csv(columns), encoding="utf-8")
     if analysis.tics:
         (folder / "tic.csv").write_text(tic_csv(analysis.tics), encoding="utf-8")
     # Last: a folder with findings is a complete one.
@@ -94,7 +100,20 @@ def _pictures(analysis: Analysis) -> PictureInputs:
         curves=analysis.curves,
         frame_time_s=float(times_s[frame]) if times_s.size else None,
         perfusion_maps=_perfusion_maps(analysis),
+        flow_maps=_flow_maps(analysis),
     )
+
+
+def _flow_maps(analysis: Analysis) -> dict[str, QuantityMap]:
+    bed, panels = _bed(analysis), analysis.findings.source.contrast_panel
+    spacing = analysis.findings.source.pixel_spacing_mm
+    if bed is None or panels is None or spacing is None:
+        return {}
+    return flow_quantity_maps(bed.maps, panels.contrast, spacing)
+
+
+def _bed(analysis: Analysis) -> VascularBed | None:
+    return None if analysis.super_resolution is None else analysis.super_resolution.bed
 
 
 def _perfusion_maps(analysis: Analysis) -> tuple[QuantityMap, ...]:
@@ -113,7 +132,12 @@ def _masks(analysis: Analysis) -> MaskInputs:
         for roi, found in zip(analysis.rois, analysis.findings.rois, strict=True)
         if roi.label != "panel"
     )
-    return MaskInputs(regions=segments)
+    bed, panels = _bed(analysis), analysis.findings.source.contrast_panel
+    spacing = analysis.findings.source.pixel_spacing_mm
+    if bed is None or panels is None or spacing is None:
+        return MaskInputs(regions=segments)
+    vessels = Segment("vessels", bed.vessels.mask, analysis.identity.tracking_uid("vessels"), "rule")
+    return MaskInputs(segments, (vessels,), Grid.of_flow_maps(bed.maps, panels.contrast, spacing))
 
 
 def _view(pixels: NDArray[np.uint8], box: Box) -> PanelView:
