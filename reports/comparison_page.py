@@ -93,7 +93,7 @@ def _draw_context(page: Page, findings: Findings) -> None:
     y = area.y + 54
     for name, words, colour in _context_lines(comparison):
         lines = wrapped(words, 40)
-        page.text(area.x + 20, y, name, color=MUTED, fontsize=SMALL)
+        page.text(area.x + 20, y, name, color=MUTED, fontsize=SMALL, linespacing=1.25)
         page.text(area.x + 170, y, "\n".join(lines), color=colour, fontsize=SMALL, linespacing=1.25)
         y += 22 * len(lines) + 10
 

@@ -80,10 +80,10 @@ def _draw_outline(axes: Any, roi: RoiFinding, corner_px: tuple[int, int], view: 
     axes.plot(
         points[:, 0], points[:, 1], color=colour, lw=2.2, ls=LINE_STYLES[roi.label], path_effects=halo, clip_on=True
     )
-    top = points[np.argmin(points[:, 1])]
+    rows, columns = view.box.rows, view.box.columns
     axes.text(
-        top[0],
-        max(top[1] - 0.015 * view.box.rows, 0.03 * view.box.rows),
+        np.clip(points[:, 0].mean(), 0.16 * columns, 0.84 * columns),  # a label at the edge would leave the picture
+        np.clip(points[:, 1].min() - 0.015 * rows, 0.05 * rows, rows),
         f"{TITLES[roi.label]} {roi.number}" if roi.number > 1 else TITLES[roi.label],
         color=colour,
         fontsize=SMALL,

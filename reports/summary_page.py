@@ -208,7 +208,7 @@ def draw_quality(page: Page, area: Area, findings: Findings) -> None:
     y = area.y + 50
     for name, words in _quality_lines(findings):
         lines = wrapped(words, 37)
-        page.text(area.x + 20, y, name, color=MUTED, fontsize=SMALL)
+        page.text(area.x + 20, y, name, color=MUTED, fontsize=SMALL, linespacing=1.2)
         page.text(area.x + 158, y, "\n".join(lines), fontsize=SMALL, linespacing=1.2)
         y += 2.5 + 20 * len(lines)
     page.rule(area.x + 20, area.right - 20, y + 4)

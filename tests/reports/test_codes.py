@@ -50,3 +50,11 @@ def test_every_own_code_named_in_the_package_exists_and_every_one_is_used() -> N
     for value in codes.OWN_CONCEPTS:
         used = value in named or f'own("{value}")' in table or value.startswith(built)
         assert used or f'"{value.removeprefix("DVP_")}"' in table, f"{value} is in the table and nowhere else"
+
+
+def test_the_conformance_statement_lists_every_own_code() -> None:
+    document = (REPORTS.parent / "docs" / "result-objects.md").read_text()
+    for concept in codes.OWN_CONCEPTS.values():
+        assert f"| `{concept.value}` | {concept.meaning} | {concept.definition} |" in document
+    table = document.split("## Codes of the scheme")[1]
+    assert table.count("\n| `") == len(codes.OWN_CONCEPTS), "and none that the node does not write"
