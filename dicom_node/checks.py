@@ -10,6 +10,7 @@ from dicom_node.config import DestinationSettings, Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ConfigurationError, NetworkError
 from dicom_node.sending import echo, negotiate
+from dicom_node.site_profiles import check_profiles
 from dicom_node.transport.requestor import RemoteNode
 from reports.object_classes import classes_of
 
@@ -25,6 +26,7 @@ class CheckResult:
 def run_checks(settings: Settings) -> Iterator[CheckResult]:
     """Check disk, scanners and every destination, as the configuration has them."""
     yield CheckResult(True, f"configuration: {settings.node.ae_title} on port {settings.node.port}")
+    yield _profiles(settings)
     yield _disk(settings)
     if settings.security.require_known_peers and not settings.scanner:
         yield CheckResult(False, "scanners: none is configured, so nothing would ever start a job")
@@ -34,6 +36,14 @@ def run_checks(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult(False, "destinations: none is configured, so results would stay on this node")
     for destination in settings.destination:
         yield from _destination(settings, destination)
+
+
+def _profiles(settings: Settings) -> CheckResult:
+    try:
+        check_profiles(settings)
+    except ConfigurationError as error:
+        return CheckResult(False, f"profiles: {error}")
+    return CheckResult(True, f"profiles: {', '.join(settings.profile) or 'none, so amplitudes stay undeclared'}")
 
 
 def _disk(settings: Settings) -> CheckResult:
@@ -58,7 +68,7 @@ def _destination(settings: Settings, destination: DestinationSettings) -> Iterat
     for kind in destination.objects:
         classes = classes_of(kind, settings.report.sr_class)
         try:
-            taken = negotiate(remote, settings.node.ae_title, classes)
+            taken = negotiate(remote, settings.node.ae_title, classes.values())
         except NetworkError as error:
             yield CheckResult(False, f"{where}: {error}")
             return
