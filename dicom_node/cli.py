@@ -1,22 +1,28 @@
 """The command `ceus-node`: arguments in, exit code out; everything else lives in the modules it calls.
 
+Whatever goes wrong ends in one sentence on stderr and an exit code, never in a traceback, unless it is our own fault.
+
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 a result that was asked for was refused.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dicom_node.config import Settings, load_settings
-from dicom_node.errors import ConfigurationError, NodeError
+from dicom_node.errors import ConfigurationError, NetworkError, NodeError
 from dicom_node.logs import configure_logging
 
+PIPE_WIDTH = 400
+"""Columns of a table that no terminal shows: longer than any name or cause."""
 DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
 
 app = typer.Typer(
@@ -35,19 +41,27 @@ OutDir = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 
 
 def main() -> None:
-    """Run the command and turn the node's own errors into a sentence and an exit code."""
+    """Run the command and turn the node's own errors, and those of files, into a sentence and an exit code."""
     try:
         app()
     except ConfigurationError as error:
-        _say(error)
+        _say(str(error))
         sys.exit(USAGE)
     except NodeError as error:
-        _say(error)
+        _say(str(error))
+        sys.exit(FAILED)
+    except OSError as error:
+        _say(_about_file(error))
         sys.exit(FAILED)
 
 
-def _say(error: NodeError) -> None:
-    Console(stderr=True).print(f"[bold red]ceus-node:[/] {error}", highlight=False, soft_wrap=True)
+def _say(sentence: str) -> None:
+    # Escaped: "[retention]" names a section of the configuration, not a colour.
+    Console(stderr=True).print(f"[bold red]ceus-node:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+
+
+def _about_file(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror or str(error)
 
 
 @app.command()
@@ -56,16 +70,27 @@ def run(
     config: Config = None,
 ) -> None:
     """Run the whole node on this machine, or one role of it."""
-    from dicom_node import roles
-    from dicom_node.supervisor import Supervisor
-
-    if role and role not in roles.ROLES:
-        raise ConfigurationError(f"there is no role {role}; roles are {', '.join(roles.ROLES)}")
-    settings = _settings(config, role or "supervisor")
     if role:
-        roles.run_role(settings, role)
+        _run_role(config, role)
     else:
+        from dicom_node.data_folder import DataFolder
+        from dicom_node.supervisor import Supervisor
+
+        settings = _settings(config, "supervisor")
+        DataFolder(settings.node.data_dir).prepare()  # said once here, not by every role
         Supervisor(settings, config).run()
+
+
+def _run_role(config: Path | None, role: str) -> None:
+    from dicom_node import roles
+
+    if role not in roles.ROLES:
+        raise ConfigurationError(f"there is no role {role}; roles are {', '.join(roles.ROLES)}")
+    settings = _settings(config, role)
+    try:
+        roles.run_role(settings, role)
+    except NetworkError as error:  # of its own port: as configured it can never listen
+        raise ConfigurationError(str(error)) from error
 
 
 @app.command()
@@ -78,8 +103,14 @@ def process(
 ) -> None:
     """Measure DICOM files without a network: the same analysis, results in a folder."""
     from dicom_node.offline import OfflineOrder, process_paths
+    from dicom_node.site_profiles import check_profiles
 
     settings = _settings(config, "process", quiet=True)
+    check_profiles(settings)
+    _writable(out)
+    for mask in (roi, reference):
+        if mask is not None and not mask.is_file():
+            raise ConfigurationError(f"{mask} does not exist")
     refused = process_paths(OfflineOrder(settings, tuple(paths), out, roi, reference), Console())
     raise typer.Exit(REFUSED if refused else DONE)
 
@@ -92,6 +123,7 @@ def demo(
     """Scanner, node and PACS on loopback with a simulated and a real cine."""
     from dicom_node.demo import run_demo
 
+    _writable(out)
     run_demo(out, once=once, console=Console())
 
 
@@ -102,9 +134,9 @@ def check(config: Config = None) -> None:
 
     settings = _settings(config, "check", quiet=True)
     findings = list(run_checks(settings))
-    console = Console()
     for finding in findings:
-        console.print(f"{'[green]ok[/]  ' if finding.passed else '[red]FAIL[/]'} {finding.text}", highlight=False)
+        word = "[green]ok[/]  " if finding.passed else "[red]FAIL[/]"
+        Console().print(f"{word} {escape(finding.text)}", highlight=False, soft_wrap=True)
     raise typer.Exit(DONE if all(finding.passed for finding in findings) else FAILED)
 
 
@@ -117,7 +149,7 @@ def status(config: Config = None) -> None:
     table = Table("what", "count", box=None)
     for what, count in board.counts().items():
         table.add_row(what, str(count))
-    Console().print(table)
+    _table_console().print(table)
 
 
 @jobs_app.command("list")
@@ -127,8 +159,8 @@ def jobs_list(config: Config = None) -> None:
 
     table = Table("job", "acquisition", "revision", "state", "cause", box=None)
     for job in read_board(_settings(config, "jobs", quiet=True)).jobs:
-        table.add_row(job.name, job.acquisition, str(job.revision), job.state, job.cause)
-    Console().print(table)
+        table.add_row(job.name, job.acquisition, str(job.revision), job.state, escape(job.cause))
+    _table_console().print(table)
 
 
 @jobs_app.command("show")
@@ -167,7 +199,7 @@ def send(
     failed = 0
     for path, outcome in send_paths(_settings(config, "send", quiet=True), paths, to):
         failed += not outcome.delivered
-        Console().print(f"{path.name}: {outcome.text}", highlight=False)
+        Console().print(f"{path.name}: {outcome.text}", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(FAILED if failed else DONE)
 
 
@@ -180,7 +212,23 @@ def simulate(
     """Write a simulated cine (with its truth beside it as JSON)."""
     from dicom_node.demo_scenes import write_simulation
 
+    _writable(out.parent)
     Console().print(f"wrote {write_simulation(out, scene, seed)}", highlight=False)
+
+
+def _writable(folder: Path) -> None:
+    """Refuse before anything is computed what could not be written after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"--out: cannot create {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"--out: {folder} is not writable by this user")
+
+
+def _table_console() -> Console:
+    """Of the terminal's width; in a pipe nothing is folded, so that scripts find whole names."""
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
 
 
 def _settings(config: Path | None, role: str, *, quiet: bool = False) -> Settings:

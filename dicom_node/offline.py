@@ -62,6 +62,8 @@ def process_paths(order: OfflineOrder, console: Console) -> bool:
             progress.remove_task(task)
     if len(done) > 1:
         (order.out / "summary.csv").write_text(summary_csv(done), encoding="utf-8")
+    if not done:
+        _print(console, "nothing was measured: there is no cine among the files")
     for name, findings in done:
         _say(order.out / name, findings, console)
     return not done or any(not findings.quality.contrast_found for _, findings in done)
@@ -77,7 +79,7 @@ def _headers(order: OfflineOrder, console: Console) -> dict[str, CineFile]:
         try:
             header = open_cine(file)
         except UnreadableCineError as error:
-            console.print(f"[yellow]not measured[/] {file.name}: {error}", highlight=False)
+            _print(console, f"not measured {file.name}: {error}")
             continue
         headers[header.facts.sop_instance_uid] = header
     return headers
@@ -114,8 +116,13 @@ def _show(progress: Progress, task: TaskID, stage: str, share: float) -> None:
 
 def _say(folder: Path, findings: Findings, console: Console) -> None:
     if not findings.quality.contrast_found:
-        console.print(f"{folder}: no perfusion measured: {findings.quality.contrast_reason}", highlight=False)
+        _print(console, f"{folder}: no perfusion measured: {findings.quality.contrast_reason}")
     else:
-        console.print(f"{folder}: measured; findings.json, sr.dcm, pictures", highlight=False)
+        _print(console, f"{folder}: measured; findings.json, sr.dcm, pictures")
     for limitation in findings.quality.limitations:
-        console.print(f"  {limitation.severity}: {limitation.text}", highlight=False)
+        _print(console, f"  {limitation.severity}: {limitation.text}")
+
+
+def _print(console: Console, line: str) -> None:
+    """As it is: square brackets in names and texts are no colours, and a pipe gets whole lines."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)

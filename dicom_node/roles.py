@@ -15,14 +15,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node import engine, role_locks, service_notify
+from dicom_node import role_locks, service_notify
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
-from dicom_node.readiness import role_fault
 from dicom_node.spool import Spool
+
+if TYPE_CHECKING:  # each role imports what it needs: the receiver starts without engine and numeric stack
+    from dicom_node import engine
 
 log = structlog.get_logger()
 
@@ -42,12 +45,14 @@ def run_receiver(settings: Settings, stop: threading.Event) -> None:
 
 def run_worker(settings: Settings, stop: threading.Event) -> None:
     """Assemble and measure until `stop` is set."""
-    from dicom_node import workflow
+    from dicom_node import engine, workflow
     from dicom_node.arrivals import Arrivals, only_assembler, watch
     from dicom_node.jobs import JobBook
     from dicom_node.numeric_children import MemoryBudget, NumericChildren, cores, machine_memory_mb
     from dicom_node.retention import Keeper
+    from dicom_node.site_profiles import check_profiles
 
+    check_profiles(settings)
     folder = DataFolder(settings.node.data_dir)
     shutil.rmtree(folder.scratch, ignore_errors=True)
     folder.prepare()
@@ -77,7 +82,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 
 def run_sender(settings: Settings, stop: threading.Event) -> None:
     """Deliver until `stop` is set."""
-    from dicom_node import workflow
+    from dicom_node import engine, workflow
     from dicom_node.jobs import JobBook
 
     folder = DataFolder(settings.node.data_dir)
@@ -119,6 +124,8 @@ def run_role(settings: Settings, role: str) -> None:
 
 
 def _fault(settings: Settings, role: str) -> str:
+    from dicom_node.readiness import role_fault
+
     return PULSE.fault() or role_fault(settings, role)
 
 
@@ -126,6 +133,8 @@ def _fault(settings: Settings, role: str) -> str:
 def _engine(
     settings: Settings, role: engine.Role, listen: list[engine.QueueSpec], known: list[engine.QueueSpec]
 ) -> Iterator[None]:
+    from dicom_node import engine
+
     engine.launch(settings, role, listen, known)
     try:
         yield

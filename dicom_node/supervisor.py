@@ -16,19 +16,20 @@ import structlog
 
 from dicom_node import service_notify
 from dicom_node.config import Settings
-from dicom_node.errors import NodeError
+from dicom_node.errors import ConfigurationError
 from dicom_node.numeric_children import PR_SET_PDEATHSIG
 
 log = structlog.get_logger()
 
 USAGE_EXIT = 2
-"""A role that ends with it was configured wrongly: starting it again would say the same."""
+"""A role that ends with it at its first start was configured wrongly: starting it again would say the same. Later it is
+a configuration edited, or a port taken, under a running node, whose other roles go on."""
 SHORT_LIFE_S = 5.0
 LONGEST_PAUSE_S = 30.0
 GRACE_S = 15.0
 
 
-class RoleFailedError(NodeError):
+class RoleFailedError(ConfigurationError):
     """A role cannot run with this configuration; it has said why on its own output."""
 
 
@@ -39,6 +40,7 @@ class _Child:
     role: str
     process: subprocess.Popen[bytes]
     started_s: float = field(default_factory=time.monotonic)
+    starts: int = 1
     pause_s: float = 0.0
     restart_at_s: float | None = None
 
@@ -81,11 +83,12 @@ class Supervisor:
         if child.restart_at_s is not None:
             if now_s >= child.restart_at_s:
                 child.process, child.started_s, child.restart_at_s = self._spawn(child.role), now_s, None
+                child.starts += 1
             return
         code = child.process.poll()
         if code is None:
             return
-        if code == USAGE_EXIT:
+        if code == USAGE_EXIT and child.starts == 1:
             raise RoleFailedError(f"the {child.role} cannot run as configured (its reason stands above)")
         young = now_s - child.started_s < SHORT_LIFE_S
         child.pause_s = min(max(1.0, 2 * child.pause_s), LONGEST_PAUSE_S) if young else 0.0

@@ -15,7 +15,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -206,6 +207,31 @@ def echoscu(port: int, *, called: str = "CEUS_NODE", calling: str = "SCANNER") -
     """A DICOM ping with DCMTK."""
     command = [find_peer("echoscu"), "-aec", called, "-aet", calling, LOOPBACK, str(port)]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+@contextmanager
+def storescp_that_takes(folder: Path, sop_classes: Sequence[str]) -> Iterator[int]:
+    """DCMTK's receiver, taking nothing but these classes (by DCMTK's names) and C-ECHO; yields its port."""
+    (port,) = free_ports(1)
+    contexts = [
+        f"PresentationContext{n} = {name}\\Plain" for n, name in enumerate(["VerificationSOPClass", *sop_classes], 1)
+    ]
+    lines = ["[[TransferSyntaxes]]", "[Plain]", "TransferSyntax1 = LittleEndianExplicit"]
+    lines += ["TransferSyntax2 = LittleEndianImplicit", "[[PresentationContexts]]", "[Few]", *contexts]
+    lines += ["[[Profiles]]", "[Few]", "PresentationContexts = Few", ""]
+    configuration = folder / "storescp.cfg"
+    configuration.write_text("\n".join(lines))
+    command = [find_peer("storescp"), "-xf", str(configuration), "Few", "-od", str(folder), str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + START_LIMIT_S
+        while echoscu(port).returncode != 0:
+            assert process.poll() is None, "storescp ended while starting"
+            assert time.monotonic() < deadline, "storescp does not answer"
+        yield port
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
 def chromium() -> str:
