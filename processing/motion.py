@@ -32,8 +32,8 @@ class MotionParameters:
     reduction: pixels averaged along each axis before correlating; 2 keeps the error below a tenth of a pixel at a
       quarter of the work. coarse_px, fine_px: the band of detail that is compared, in reduced pixels: coarser is
       shading, finer is noise. largest_fraction: of the panel, beyond which no shift is believed.
-    candidates: frames among which the reference is chosen: the one most like all others, that is the most frequent
-      position (end-expiration in free breathing).
+    candidates: frames among which the one to compare with is chosen: the most like all others. The reference is then
+      the most frequent position (end-expiration in free breathing).
     out_of_plane_sigma, out_of_plane_drop: a frame is rejected when its correlation lies this many robust standard
       deviations, and at least this much, below the median.
     phase_selected: keep only frames near the most frequent position (ventilated patients); gate_fraction: how near, as
@@ -119,6 +119,8 @@ def _judged(
     if out_of_plane.any():
         text = f"{int(out_of_plane.sum())} of {out_of_plane.size} frames left the image plane and are rejected."
         limitations.append(Limitation("out_of_plane_frames", text, "note", ("perfusion",)))
+    reference = _most_frequent(shift, reference, parameters)
+    shift -= np.nan_to_num(shift[reference])
     rejected, kept_fraction = out_of_plane.copy(), None
     if parameters.phase_selected:
         away = _outside_gate(shift, parameters)
@@ -296,6 +298,19 @@ def _out_of_plane(correlation: NDArray[np.float32], parameters: MotionParameters
     spread = 1.4826 * float(np.median(np.abs(correlation[seen] - middle)))
     limit = middle - max(parameters.out_of_plane_sigma * spread, parameters.out_of_plane_drop)
     return np.asarray(seen & (correlation < limit))
+
+
+def _most_frequent(shift: NDArray[np.float64], first: int, parameters: MotionParameters) -> int:
+    """The frame with most others within a reduced pixel of it: positions are measured from there (end-expiration in
+    free breathing), whichever frame they were first compared with."""
+    seen = np.flatnonzero(np.isfinite(shift).all(axis=1))
+    if seen.size < 3:
+        return first
+    apart = np.hypot(*(shift[seen][:, None] - shift[seen][None]).transpose(2, 0, 1))
+    neighbours = (apart <= parameters.reduction).sum(axis=0)
+    densest = neighbours == neighbours.max()
+    middle = np.median(shift[seen][densest], axis=0)
+    return int(seen[densest][np.hypot(*(shift[seen][densest] - middle).T).argmin()])
 
 
 def _outside_gate(shift: NDArray[np.float64], parameters: MotionParameters) -> NDArray[np.bool_]:
