@@ -8,13 +8,16 @@ Rician and clipped noise is skewed: k is corrected after Cornish and Fisher.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.special import ive
 
 from processing.frozen_arrays import frozen_array
 from processing.kernels.maxima import local_maxima, padded_width
+from processing.kernels.rician import TABLE_STEP
 from processing.point_spread import PointSpread
 
 RAYLEIGH_SKEWNESS = 0.6311
@@ -42,10 +45,14 @@ class DetectionParameters:
 
 @dataclass(frozen=True, eq=False)
 class NoiseFloor:
-    """Noise of the matched filter's answer, float32 (z, x), and its skewness."""
+    """Noise of the matched filter's answer, float32 (z, x), and its skewness.
+
+    rician: whether the frames are magnitudes of a complex signal.
+    """
 
     scale_au: NDArray[np.float32]
     skewness: float
+    rician: bool
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale_au", frozen_array("scale_au", self.scale_au, np.float32, 2))
@@ -77,9 +84,9 @@ def measure_noise(
                 scale[a, b] = max(scale[a, b], RAYLEIGH_STD * gain * sigma)
                 rayleigh = True
             scale[a, b] = max(scale[a, b], gain * floor_au / np.sqrt(12))
-    skewness = RAYLEIGH_SKEWNESS if rayleigh or looks_rayleigh(frames) else 0.0
-    skewness *= float((weights**3).sum() / (weights**2).sum() ** 1.5)
-    return NoiseFloor(spread_tiles(scale, tops, lefts, tile_px, (rows, columns)), skewness)
+    rayleigh = rayleigh or looks_rayleigh(frames)
+    skewness = RAYLEIGH_SKEWNESS * float((weights**3).sum() / (weights**2).sum() ** 1.5) if rayleigh else 0.0
+    return NoiseFloor(spread_tiles(scale, tops, lefts, tile_px, (rows, columns)), skewness, rayleigh)
 
 
 def tile_starts(size: int, tile_px: int) -> list[int]:
@@ -120,6 +127,15 @@ def looks_rayleigh(frames: NDArray[np.float32]) -> bool:
     """
     q5, q25, q50 = np.nanquantile(frames, [0.05, 0.25, 0.5])
     return bool(q50 > q25 and (q25 - q5) * 0.82 < (q50 - q25))
+
+
+def rayleigh_noise(values: NDArray[np.float32], floor_au: float) -> float:
+    """Noise of one part from magnitudes without bubbles: their median is 1.1774 of it, or their share at the floor."""
+    median = float(np.median(values)) if values.size else 0.0
+    if median > floor_au * 1.0001:
+        return median / 1.1774
+    at_floor = float(np.mean(values <= floor_au * 1.0001)) if values.size else 1.0
+    return floor_au / float(np.sqrt(-2 * np.log(max(1 - at_floor, 1e-6))))
 
 
 def with_skewness(k: float | NDArray[np.float64], skewness: float) -> float | NDArray[np.float64]:
@@ -175,3 +191,13 @@ def thresholds(noise: NoiseFloor, k: float) -> NDArray[np.float32]:
     level = with_skewness(k, noise.skewness) * noise.scale_au
     out[:, :columns] = np.where(noise.scale_au > 0, level, np.inf)
     return out
+
+
+@lru_cache(maxsize=1)
+def rice_table() -> NDArray[np.float64]:
+    """Mean of a magnitude, its slope, and slope^2 / variance, at signals of 0 to 12 noises (Rice 1944)."""
+    s = np.arange(0, 12 + TABLE_STEP, TABLE_STEP)
+    q = s**2 / 4
+    mean = np.sqrt(np.pi / 2) * ((1 + 2 * q) * ive(0, q) + 2 * q * ive(1, q))
+    slope = np.sqrt(np.pi / 2) * s / 2 * (ive(0, q) + ive(1, q))
+    return np.stack([mean, slope, slope**2 / (2 + s**2 - mean**2)], axis=1)

@@ -6,14 +6,21 @@ a loop can also be localized block by block as it arrives. Sources and figures: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from processing.bubbles import Localizations, no_localizations
 from processing.cine import Spacing
-from processing.detection import DetectionParameters, choose_sigma, measure_noise, thresholds
+from processing.detection import (
+    DetectionParameters,
+    choose_sigma,
+    measure_noise,
+    rayleigh_noise,
+    rice_table,
+    thresholds,
+)
 from processing.errors import InvalidValueError
 from processing.frozen_arrays import frozen_array
 from processing.kernels.gauss_newton import (
@@ -23,6 +30,7 @@ from processing.kernels.gauss_newton import (
     CURVE_Z,
     NOISE,
     OVERLAP,
+    PEAK_X,
     PEAK_Z,
     SCORE,
     VAR_X,
@@ -70,12 +78,14 @@ class Calibration:
 
     threshold_au: on the matched filter's answer, float32 (z, padded_width). threshold_sigma: the same in units of the
     filtered noise (Gaussian equivalent). bubbles_per_frame: found in the sample, NaN before it was searched.
+    rician_au: noise of one part where amplitudes are magnitudes, 0 = Gaussian noise.
     """
 
     spread: PointSpread
     threshold_au: NDArray[np.float32]
     threshold_sigma: float
     bubbles_per_frame: float
+    rician_au: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threshold_au", frozen_array("threshold_au", self.threshold_au, np.float32, 2))
@@ -101,9 +111,7 @@ def calibrate(
             break
     found = threshold(sample, spread, spots, parameters, floor_au)
     spots = find(sample, found, parameters)
-    return Calibration(
-        pooled_noise(found.spread, spots), found.threshold_au, found.threshold_sigma, len(spots) / max(len(sample), 1)
-    )
+    return replace(found, spread=pooled_noise(found.spread, spots), bubbles_per_frame=len(spots) / max(len(sample), 1))
 
 
 def sampled(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -125,7 +133,18 @@ def threshold(
     left = filtered if not len(known) else matched_filter_stack(without(sample, spread, known), *taps)
     noise = measure_noise(sample, left, spread, floor_au, parameters.detection.tile_px)
     k = choose_sigma(filtered, noise, spread, parameters.detection)
-    return Calibration(spread, thresholds(noise, k), k, float("nan"))
+    part = rayleigh_noise(beside(sample, spread, known), floor_au) if noise.rician else 0.0
+    return Calibration(spread, thresholds(noise, k), k, float("nan"), part)
+
+
+def beside(frames: NDArray[np.float32], spread: PointSpread, spots: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Pixels further from these spots than the window of a fit."""
+    free = np.ones(frames.shape, dtype=np.bool_)
+    half_z, half_x = spread.half_px
+    for spot in spots:
+        z, x = int(spot[PEAK_Z]), int(spot[PEAK_X])
+        free[int(spot[COLUMNS]), max(z - half_z, 0) : z + half_z + 1, max(x - half_x, 0) : x + half_x + 1] = False
+    return frames[free]
 
 
 def without(frames: NDArray[np.float32], spread: PointSpread, spots: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -196,7 +215,8 @@ def find(
         counts = np.zeros(last - first, dtype=np.int64)
         localize_frames(
             frames[first:last], calibration.threshold_au, calibration.spread.sigma_px, taps_z, taps_x,
-            parameters.sweeps, parameters.score_share * calibration.threshold_sigma, spots, counts,
+            parameters.sweeps, parameters.score_share * calibration.threshold_sigma, calibration.rician_au,
+            rice_table(), spots, counts,
         )  # fmt: skip
         if counts.max() > capacity // 2 and capacity < most:
             # Spots may have been turned away for want of room: once more with enough.

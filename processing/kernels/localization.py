@@ -24,6 +24,7 @@ from processing.kernels.gauss_newton import (
 )
 from processing.kernels.jit import jit, parallel_jit
 from processing.kernels.maxima import local_maxima, matched_filter, scratch_of
+from processing.kernels.rician import refit_rician
 
 STEPS = 8
 """Gauss-Newton steps at most; from a pixel peak three suffice at 20 dB.
@@ -225,6 +226,8 @@ def localize_frames(
     taps_x: NDArray[np.float32],
     sweeps: int,
     score: float,
+    rician: float,
+    rice: NDArray[np.float64],
     spots: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> None:
@@ -232,6 +235,7 @@ def localize_frames(
 
     thresholds: (z, padded_width) on the matched filter's answer. sigmas: (z, 2) PSF width of each row. score: see
     SCORE; spots below are dropped. sweeps: Gauss-Seidel passes over frames in which spots overlap, 0 = none.
+    rician: noise of one part where the frames are magnitudes, 0 = Gaussian noise; rice: table of `refit_rician`.
     """
     count, rows, columns = frames.shape
     half_z, half_x = taps_z.shape[1] // 2, taps_x.shape[1] // 2
@@ -257,4 +261,10 @@ def localize_frames(
                 )  # fmt: skip
                 mark_overlaps(spots[f], kept, sigmas, halves)
             judge(frame, residual, sigmas, halves, spots[f], kept, g)
-            counts[f] = keep_scored(residual, sigmas, spots[f], kept, score, g)
+            kept = keep_scored(residual, sigmas, spots[f], kept, score, g)
+            if rician > 0.0:
+                for k in range(kept):
+                    if not spots[f, k, OVERLAP] > 0.0:
+                        sigma_z, sigma_x = sigmas[int(spots[f, k, PEAK_Z])]
+                        refit_rician(frame, sigma_z, sigma_x, half_z, half_x, rician, rice, spots[f, k], g[0], g[1])
+            counts[f] = kept

@@ -6,11 +6,13 @@ SNR = 20 log10(amplitude / sigma_noise). Nothing here imports the code that it j
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
@@ -118,6 +120,48 @@ def scene(
     clean = render(truth, frames, shape, sigma_px)
     add = add_rician if kind == "rice" else add_gaussian
     return Scene(add(clean, noise_of(snr_db), rng), truth, sigma_px, noise_of(snr_db))
+
+
+@dataclass(frozen=True)
+class Screen:
+    """How a scanner shows amplitude: log-compressed to 8 bit, full scale `headroom_db` above a bubble; JPEG or not."""
+
+    dynamic_range_db: float = 60.0
+    headroom_db: float = 3.0
+    jpeg_quality: int | None = None
+
+    @property
+    def full_scale(self) -> float:
+        return float(10 ** (self.headroom_db / 20))
+
+    @property
+    def floor(self) -> float:
+        """Amplitude of level 0."""
+        return float(self.full_scale * 10 ** (-self.dynamic_range_db / 20))
+
+    def shown(self, amplitude: NDArray[np.float32]) -> NDArray[np.uint8]:
+        level_db = 20 * np.log10(np.maximum(amplitude / self.full_scale, 1e-9))
+        levels = np.clip(np.round(255 * (1 + level_db / self.dynamic_range_db)), 0, 255).astype(np.uint8)
+        if self.jpeg_quality is None:
+            return levels
+        frames = []
+        for frame in levels:
+            stored = io.BytesIO()
+            Image.fromarray(frame).save(stored, "JPEG", quality=self.jpeg_quality)
+            frames.append(np.array(Image.open(stored)))
+        return np.stack(frames)
+
+    def linearised(self, levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return (self.full_scale * 10 ** ((levels / 255 - 1) * self.dynamic_range_db / 20)).astype(np.float32)
+
+
+def clinical_scene(screen: Screen, frames: int, seed: int, snr_db: float = 30.0) -> Scene:
+    """30 isolated bubbles of PSF sigma 2 px under Rician noise, shown by a screen and linearised again."""
+    rng = np.random.default_rng(seed)
+    shape = (143, 168)
+    truth = isolated_truth(frames, shape, rng, 30, 14.0)
+    amplitude = add_rician(render(truth, frames, shape, 2.0), noise_of(snr_db), rng)
+    return Scene(screen.linearised(screen.shown(amplitude)), truth, 2.0, noise_of(snr_db))
 
 
 def crlb_px(noise: float, sigma_px: float = 1.0, amplitude: float = 1.0) -> float:
