@@ -128,7 +128,10 @@ def jpeg_lossless(raw: bytes, stored: SampleFormat) -> Decoded:
     """JPEG lossless (process 14) by GDCM."""
     import gdcm
 
-    _check_frame_header(raw, stored, SOF_LOSSLESS)
+    # GDCM ends the process where the pixel format and the code stream disagree: they are compared first.
+    precision = _check_frame_header(raw, stored, SOF_LOSSLESS)
+    if not (precision == stored.bits_allocated == 8 or (stored.bits_allocated == 16 and 8 < precision <= 16)):
+        raise DecoderError(f"the code stream has {precision} bits, the header {stored.bits_allocated}")
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(raw)
     fragments = gdcm.SequenceOfFragments.New()
@@ -142,9 +145,7 @@ def jpeg_lossless(raw: bytes, stored: SampleFormat) -> Decoded:
     kind = gdcm.PhotometricInterpretation.GetPIType("RGB" if stored.samples == 3 else "MONOCHROME2")
     image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str(uid.JPEGLosslessSV1))))
-    image.SetPixelFormat(
-        gdcm.PixelFormat(stored.samples, stored.bits_allocated, stored.bits_stored, stored.bits_stored - 1, 0)
-    )
+    image.SetPixelFormat(gdcm.PixelFormat(stored.samples, stored.bits_allocated, precision, precision - 1, 0))
     # GDCM hands its char* out as str; surrogateescape gives the bytes back.
     buffer = image.GetBuffer().encode("utf-8", "surrogateescape")
     return Decoded(_shaped(np.frombuffer(buffer, stored.dtype), stored, stored.planar), stored.photometric)
@@ -184,18 +185,18 @@ def _shaped(flat: Samples, stored: SampleFormat, planar: bool) -> Samples:
     return flat.reshape(stored.rows, stored.columns, stored.samples)
 
 
-def _check_frame_header(raw: bytes, stored: SampleFormat, process: int) -> None:
-    """Compare the SOFn marker's process and size with the header before a decoder allocates (ISO 10918-1 B.2.2)."""
+def _check_frame_header(raw: bytes, stored: SampleFormat, process: int) -> int:
+    """Precision in the SOFn marker, whose process and size must be the header's (ISO 10918-1 B.2.2)."""
     position = 2
     while position + 9 < len(raw) and raw[position] == 0xFF:
         marker = raw[position + 1]
         if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            _, rows, columns, components = struct.unpack(">BHHB", raw[position + 4 : position + 10])
+            precision, rows, columns, components = struct.unpack(">BHHB", raw[position + 4 : position + 10])
             if marker != process:
                 raise DecoderError("the code stream is of another JPEG process than the transfer syntax says")
             if (rows, columns, components) != (stored.rows, stored.columns, stored.samples):
                 raise DecoderError(f"the code stream is {columns}x{rows} with {components} components")
-            return
+            return int(precision)
         position += 2 + int.from_bytes(raw[position + 2 : position + 4], "big")
     raise DecoderError("no frame header was found")
 
