@@ -92,7 +92,7 @@ def analyse(request: AnalysisRequest) -> Analysis:
     analysis = Analysis(findings, _identity(request, findings), source)
     analysis = _limited(analysis, (*source.limitations, *profile_limits))
     try:
-        examination = examine(source, profile)
+        examination = examine(source, profile, agent_recorded=bool(source.facts.agent))
     except UnfitCineError as error:
         return _limited(_reasoned(analysis, error.limitation.text), (error.limitation,))
     analysis = replace(analysis, examination=examination, findings=with_examination(analysis.findings, examination))
