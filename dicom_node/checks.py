@@ -11,7 +11,7 @@ from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ConfigurationError, NetworkError
 from dicom_node.sending import echo, negotiate
 from dicom_node.site_profiles import check_profiles
-from dicom_node.transport.requestor import RemoteNode
+from dicom_node.tls import remote_node, server_context
 from reports.object_classes import classes_of
 
 
@@ -36,6 +36,16 @@ def run_checks(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult(False, "destinations: none is configured, so results would stay on this node")
     for destination in settings.destination:
         yield from _destination(settings, destination)
+    yield _certificates(settings)
+
+
+def _certificates(settings: Settings) -> CheckResult:
+    port = settings.security.tls_port
+    try:
+        secured = server_context(settings.security) is not None
+    except ConfigurationError as error:
+        return CheckResult(False, f"TLS: {error}")
+    return CheckResult(True, f"TLS: port {port}" if secured else "TLS: no certificate is configured, so no TLS port")
 
 
 def _profiles(settings: Settings) -> CheckResult:
@@ -59,7 +69,11 @@ def _disk(settings: Settings) -> CheckResult:
 
 
 def _destination(settings: Settings, destination: DestinationSettings) -> Iterator[CheckResult]:
-    remote = RemoteNode(destination.ae_title, destination.host, destination.port)
+    try:
+        remote = remote_node(settings, destination)
+    except ConfigurationError as error:
+        yield CheckResult(False, f"{destination.name}: {error}")
+        return
     where = f"{destination.name} ({destination.ae_title} at {destination.host}:{destination.port})"
     outcome = echo(remote, settings.node.ae_title)
     yield CheckResult(outcome.delivered, f"C-ECHO {where}: {outcome.text}")

@@ -11,14 +11,14 @@ from datetime import datetime
 
 import pydicom
 
-from dicom_node.config import DestinationSettings
+from dicom_node.config import DestinationSettings, Settings
 from dicom_node.results import DeliveryLedger, ObjectDelivery, ResultFolder
 from dicom_node.sending import SendOutcome, Verdict, send_files
-from dicom_node.transport.requestor import RemoteNode
+from dicom_node.tls import remote_node
 
 
 def deliver(
-    folder: ResultFolder, destination: DestinationSettings, calling_ae_title: str, *, now: datetime
+    folder: ResultFolder, destination: DestinationSettings, settings: Settings, *, now: datetime
 ) -> DeliveryLedger:
     """Send what is missing and return the ledger as it stands on disk.
 
@@ -26,10 +26,9 @@ def deliver(
     "failed" with a sentence when the destination refused an object for good.
     """
     ledger = _with_all_objects(folder, destination)
-    remote = RemoteNode(destination.ae_title, destination.host, destination.port)
     missing = [folder.path / item.file for item in ledger.objects if not item.sent]
     worth_retrying = False
-    for path, outcome in send_files(remote, calling_ae_title, missing):
+    for path, outcome in send_files(remote_node(settings, destination), settings.node.ae_title, missing):
         ledger = replace(ledger, objects=tuple(_noted(item, path.name, outcome) for item in ledger.objects))
         folder.write_ledger(ledger)
         worth_retrying |= outcome.worth_retrying and not _has_it(outcome)

@@ -13,7 +13,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -35,11 +35,19 @@ DELIVERIES_AT_ONCE = 4
 
 
 def run_receiver(settings: Settings, stop: threading.Event) -> None:
-    """Receive into the spool until `stop` is set. Raises PortInUseError."""
+    """Receive into the spool until `stop` is set; on the TLS port too where a certificate is configured.
+
+    Raises PortInUseError, ConfigurationError.
+    """
     from dicom_node.receiver import receiver_settings, serve_receiver
+    from dicom_node.tls import server_context
 
     spool = Spool(DataFolder(settings.node.data_dir).spool)
-    with serve_receiver(receiver_settings(settings), spool):
+    secured = server_context(settings.security)
+    with ExitStack() as ports:
+        ports.enter_context(serve_receiver(receiver_settings(settings), spool))
+        if secured is not None:
+            ports.enter_context(serve_receiver(receiver_settings(settings, secured), spool))
         stop.wait()
 
 
@@ -84,7 +92,10 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
     """Deliver until `stop` is set."""
     from dicom_node import engine, workflow
     from dicom_node.jobs import JobBook
+    from dicom_node.tls import remote_node
 
+    for destination in settings.destination:
+        remote_node(settings, destination)  # TLS that cannot be set up is said now, not at the first result
     folder = DataFolder(settings.node.data_dir)
     folder.prepare()
     workflow.open_workplace(workflow.Workplace(settings, folder, JobBook(folder.jobs)))

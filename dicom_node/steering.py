@@ -14,7 +14,7 @@ from dicom_node.jobs import JobBook
 from dicom_node.results import ResultFolder
 from dicom_node.sending import SendOutcome, send_files
 from dicom_node.site_profiles import job_profile
-from dicom_node.transport.requestor import RemoteNode
+from dicom_node.tls import remote_node
 
 
 def retry(settings: Settings, name: str) -> str:
@@ -64,5 +64,4 @@ def send_paths(settings: Settings, paths: Sequence[Path], destination: str) -> I
     ]
     if not files:
         raise ConfigurationError("none of the paths names a file")
-    remote = RemoteNode(target.ae_title, target.host, target.port)
-    yield from send_files(remote, settings.node.ae_title, files)
+    yield from send_files(remote_node(settings, target), settings.node.ae_title, files)

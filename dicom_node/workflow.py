@@ -141,7 +141,7 @@ def deliver_once(job_name: str, destination: str) -> str:
         ledger = replace(folder.ledger(destination), failure="this destination is no longer configured")
         folder.write_ledger(ledger)
         return ledger.state
-    ledger = delivery.deliver(folder, target, here.settings.node.ae_title, now=datetime.now(UTC))
+    ledger = delivery.deliver(folder, target, here.settings, now=datetime.now(UTC))
     log.info("delivery", job=job_name, destination=destination, state=ledger.state, reason=ledger.failure or "")
     return ledger.state
 
