@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 from dicom_node.cine_reader import CineFile, open_cine
 from dicom_node.config import Settings
 from dicom_node.first_findings import first_findings, with_examination
-from dicom_node.perfusion_stage import Levels, PerfusionOutcome, measure_perfusion
+from dicom_node.perfusion_stage import Levels, PerfusionOutcome, Terms, measure_perfusion
 from dicom_node.roi_choice import NO_MASKS, ChosenRois, GivenMasks, choose_rois
 from dicom_node.site_profiles import match_profile
 from dicom_node.super_resolution_stage import SuperResolutionOutcome, super_resolve_roi
@@ -31,6 +31,7 @@ from processing.intake import Examination, Intake, examine, take_cine
 from processing.limitations import Limitation
 from processing.motion import Motion, apply_motion, estimate_motion
 from processing.perfusion_maps import PerfusionMaps
+from processing.protocols import protocol_named
 from processing.roi import Roi
 from processing.super_resolution import SuperResolution
 from processing.tic import Tic
@@ -109,7 +110,8 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     intake = take_cine(analysis.source, examination, memory.allocate)
     analysis = _limited(_with_quality(analysis, intake), intake.limitations)
     request.progress("motion", 0.3)
-    motion = estimate_motion(intake.cine)
+    protocol = protocol_named(request.settings.analysis.protocol)
+    motion = estimate_motion(intake.cine, protocol.motion)
     cine = apply_motion(intake.cine, motion, memory.panel) if _moves(motion) else intake.cine
     analysis = _limited(_with_motion(replace(analysis, cine=cine), motion), motion.limitations)
     rejected = _rejected(motion, intake)
@@ -118,7 +120,7 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     chosen = choose_rois(cine, rejected, request.given, request.settings, dynamic_range_db)
     analysis = _limited(_with_rois(analysis, chosen, cine), chosen.limitations)
     request.progress("perfusion", 0.6)
-    perfusion = measure_perfusion(cine, chosen.rois, rejected, _levels(analysis))
+    perfusion = measure_perfusion(cine, chosen.rois, rejected, Terms(protocol, _levels(analysis)))
     analysis = _limited(_with_perfusion(analysis, perfusion), perfusion.limitations)
     request.progress("super-resolution", 0.8)
     resolved = super_resolve_roi(cine, chosen.rois[0], motion, request.settings, dynamic_range_db)

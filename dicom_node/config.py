@@ -24,6 +24,8 @@ AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5
 Port = Annotated[int, Field(ge=1, le=65535)]
 PixelBox = tuple[int, int, int, int]
 ObjectKind = Literal["sr", "sc", "seg", "pm", "pr"]
+ProtocolName = Literal["liver_bolus", "bedside_bolus", "breast", "ablation", "small_animal"]
+"""The presets of `processing.protocols`, named here so that reading the configuration imports no numeric stack."""
 
 
 class Section(BaseModel):
@@ -95,7 +97,7 @@ class ProfileSettings(Section):
 class AnalysisSettings(Section):
     """[analysis]: what is measured."""
 
-    protocol: str = "liver_bolus"
+    protocol: ProtocolName = "liver_bolus"
     super_resolution: bool = True
     roi: Literal["model", "reader"] = "model"
     response: Literal["off", "shadow", "report"] = "shadow"

@@ -10,17 +10,28 @@ from numpy.typing import NDArray
 from processing.cine import Cine
 from processing.comparison import amplitude_ratios, time_differences_s
 from processing.curve_reading import read_curve
+from processing.enhancement import enhancement
 from processing.errors import UnfitCineError
 from processing.heterogeneity import heterogeneity
 from processing.limitations import Limitation
-from processing.metrics import PerfusionMetrics
 from processing.perfusion import BolusFit, LevelQuality, fit_bolus, saturated_fraction
 from processing.perfusion_maps import PerfusionMaps, perfusion_maps
+from processing.protocols import Protocol
 from processing.replenishment import Flash, detect_flash, fit_replenishment
 from processing.roi import Roi, RoiLabel, panel_roi
 from processing.tic import Tic, time_intensity_curve
+from processing.vascular_pattern import dynamic_vascular_pattern
 from processing.washout import wash_out
-from reports.findings import Heterogeneity, Perfusion, Quantity, Replenishment, RoiPerfusion, Washout
+from reports.findings import (
+    Enhancement,
+    Heterogeneity,
+    Perfusion,
+    Quantity,
+    Replenishment,
+    RoiPerfusion,
+    VascularPattern,
+    Washout,
+)
 from reports.pictures import Curve
 
 LEVEL_CODES = frozenset({"dynamic_range_default", "amplitude_from_order_only", "ratio_default_range"})
@@ -36,6 +47,14 @@ class Levels:
     refused: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class Terms:
+    """On what terms is measured: the protocol's parameters, and what the levels are worth."""
+
+    protocol: Protocol
+    levels: Levels
+
+
 @dataclass(frozen=True, eq=False)
 class PerfusionOutcome:
     """Everything that was measured of perfusion, and what pictures need of it."""
@@ -48,17 +67,15 @@ class PerfusionOutcome:
     limitations: tuple[Limitation, ...] = ()
 
 
-def measure_perfusion(
-    cine: Cine, rois: tuple[Roi, ...], rejected: NDArray[np.bool_], levels: Levels
-) -> PerfusionOutcome:
+def measure_perfusion(cine: Cine, rois: tuple[Roi, ...], rejected: NDArray[np.bool_], terms: Terms) -> PerfusionOutcome:
     """Measure every ROI; a lesion and its reference also against each other. Never raises for an unfit curve."""
     whole = time_intensity_curve(cine, panel_roi(cine.valid), rejected)
     flash = detect_flash(whole.time_s, whole.power_au)
     tics = tuple(time_intensity_curve(cine, roi, rejected) for roi in rois)
     if rois[0].label == "panel":
-        outcome = _panel(tics[0], levels)
+        outcome = _panel(tics[0], terms.levels)
     else:
-        outcome = _lesion(cine, rois, tuple(_before(flash, tic) for tic in tics), levels)
+        outcome = _lesion(cine, rois, tuple(_before(flash, tic) for tic in tics), terms)
     return outcome if flash is None else _with_replenishment(outcome, tics, flash)
 
 
@@ -74,43 +91,77 @@ def _panel(tic: Tic, levels: Levels) -> PerfusionOutcome:
     return PerfusionOutcome(perfusion, tics=(tic,), curves=(curve,), limitations=read.limitations)
 
 
-def _lesion(cine: Cine, rois: tuple[Roi, ...], tics: tuple[Tic, ...], levels: Levels) -> PerfusionOutcome:
-    fits = [
-        fit_bolus(
-            tic,
-            levels=LevelQuality(saturated_fraction(cine, roi), levels.dynamic_range_known, levels.order_only),
-        )
-        for roi, tic in zip(rois, tics, strict=True)
-    ]
+def _lesion(cine: Cine, rois: tuple[Roi, ...], tics: tuple[Tic, ...], terms: Terms) -> PerfusionOutcome:
+    fits = [_fit(cine, roi, tic, terms) for roi, tic in zip(rois, tics, strict=True)]
     limitations = [lim for fit in fits for lim in fit.limitations if lim.code not in LEVEL_CODES]
-    maps, map_limits = _maps(cine, rois[0], fits[0], tics[0].rejected)
-    by_label = {roi.label: RoiPerfusion(fit.metrics) for roi, fit in zip(rois, fits, strict=True) if _any(fit.metrics)}
+    maps, map_limits = _maps(cine, rois[0], fits[0], tics[0].rejected, terms.protocol)
+    by_label = {roi.label: RoiPerfusion(fit.metrics) for roi, fit in zip(rois, fits, strict=True) if fit.bolus}
     if maps is not None and "lesion" in by_label:
         by_label["lesion"] = replace(by_label["lesion"], heterogeneity=_heterogeneity(maps))
-    perfusion = Perfusion(by_label=by_label)
-    if len(rois) > 1:
-        washed = wash_out(tics[0], tics[1], cine.time_zero)
-        limitations += washed.limitations
-        perfusion = replace(
-            perfusion,
-            ratio={n: Quantity.of(e, "{ratio}") for n, e in amplitude_ratios(fits[0], fits[1]).items()},
-            difference_s={n: Quantity.of(e, "s") for n, e in time_differences_s(fits[0], fits[1]).items()},
-            washout=Washout(washed.onset_s, {str(at): value for at, value in washed.level_db.items()}),
-        )
     curves = tuple(
         Curve(roi.label, tic.time_s, fit.curve_au, f"{fit.metrics.model} fit")
         for roi, tic, fit in zip(rois, tics, fits, strict=True)
         if fit.bolus is not None
     )
-    return PerfusionOutcome(perfusion, {}, tics, curves, maps, (*limitations, *map_limits))
+    outcome = PerfusionOutcome(Perfusion(by_label=by_label), {}, tics, curves, maps, (*limitations, *map_limits))
+    if len(rois) > 1:
+        outcome = _against_reference(outcome, cine, rois, terms.protocol)
+        outcome = replace(
+            outcome,
+            perfusion=replace(
+                outcome.perfusion,
+                ratio={n: Quantity.of(e, "{ratio}") for n, e in amplitude_ratios(fits[0], fits[1]).items()},
+                difference_s={n: Quantity.of(e, "s") for n, e in time_differences_s(fits[0], fits[1]).items()},
+            ),
+        )
+    return outcome
+
+
+def _fit(cine: Cine, roi: Roi, tic: Tic, terms: Terms) -> BolusFit:
+    levels = LevelQuality(saturated_fraction(cine, roi), terms.levels.dynamic_range_known, terms.levels.order_only)
+    return fit_bolus(tic, terms.protocol.fit, levels, terms.protocol.plausibility)
+
+
+def _against_reference(
+    outcome: PerfusionOutcome, cine: Cine, rois: tuple[Roi, ...], protocol: Protocol
+) -> PerfusionOutcome:
+    """Wash-out, vascular pattern and enhancement: each needs the lesion and its reference, each may refuse."""
+    perfusion, limitations = outcome.perfusion, list(outcome.limitations)
+    lesion, reference = outcome.tics[0], outcome.tics[1]
+    if protocol.shows_wash_out:
+        washed = wash_out(lesion, reference, cine.time_zero, protocol.wash_out)
+        limitations += washed.limitations
+        levels = {str(at): value for at, value in washed.level_db.items()}
+        perfusion = replace(perfusion, washout=Washout(washed.onset_s, levels))
+    try:
+        pattern = dynamic_vascular_pattern(cine, rois[0], reference, protocol.pattern)
+        perfusion = replace(perfusion, dvp=VascularPattern(pattern.dominant, pattern.fractions))
+    except UnfitCineError as error:
+        limitations.append(error.limitation)
+    try:
+        taken = enhancement(cine, rois[0], rois[1], lesion.rejected, protocol.enhancement)
+    except UnfitCineError as error:
+        limitations.append(error.limitation)
+    else:
+        limitations += taken.limitations
+        perfusion = replace(
+            perfusion,
+            enhancement=Enhancement(
+                taken.perfused_area_percent,
+                taken.non_enhancing_area_mm2,
+                taken.non_enhancing_percent,
+                taken.not_assessable_percent,
+            ),
+        )
+    return replace(outcome, perfusion=perfusion, limitations=tuple(limitations))
 
 
 def _maps(
-    cine: Cine, lesion: Roi, fit: BolusFit, rejected: NDArray[np.bool_]
+    cine: Cine, lesion: Roi, fit: BolusFit, rejected: NDArray[np.bool_], protocol: Protocol
 ) -> tuple[PerfusionMaps | None, tuple[Limitation, ...]]:
     """Maps over the lesion, started from its curve."""
     try:
-        maps = perfusion_maps(cine, lesion.mask, fit, rejected)
+        maps = perfusion_maps(cine, lesion.mask, fit, rejected, protocol.maps)
     except UnfitCineError as error:
         return None, (error.limitation,)
     return maps, maps.limitations
@@ -119,10 +170,6 @@ def _maps(
 def _heterogeneity(maps: PerfusionMaps) -> Heterogeneity | None:
     found = heterogeneity(maps.samples["PE"]) if "PE" in maps.samples else None
     return None if found is None else Heterogeneity(found.cov, found.entropy, found.quartile_coefficient)
-
-
-def _any(metrics: PerfusionMetrics) -> bool:
-    return metrics.model != "none"
 
 
 def _before(flash: Flash | None, tic: Tic) -> Tic:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from dicom_node.config import load_settings, profile_digest, result_digest
+from dicom_node.config import ProtocolName, load_settings, profile_digest, result_digest
 from dicom_node.errors import ConfigurationError
+from processing.protocols import PROTOCOLS
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -77,6 +79,10 @@ def test_a_result_knows_when_its_profile_changed(tmp_path: Path) -> None:
     assert result_digest(first, "a") == result_digest(same_result, "a")
     assert result_digest(first, "a") != result_digest(corrected, "a")
     assert result_digest(first, "") == result_digest(corrected, "")
+
+
+def test_every_preset_can_be_chosen() -> None:
+    assert set(get_args(ProtocolName)) == set(PROTOCOLS)
 
 
 def test_a_new_grey_table_under_the_same_name_is_a_new_profile(tmp_path: Path) -> None:
