@@ -40,6 +40,7 @@ peers:
 lock:
 	uv lock --upgrade
 	uv export --format requirements-txt --no-emit-project --no-emit-index-url --no-header --extra video --extra postgresql --group dev -o requirements.lock > /dev/null
+	uv export --format requirements-txt --no-emit-project --no-emit-index-url --no-header --extra postgresql --no-default-groups -o deploy/service.lock > /dev/null
 
 clean:
 	rm -rf $(VENV) demo-out

@@ -18,7 +18,7 @@ target=$home/$version
 units=$prefix/etc/systemd/system
 settings=$prefix/etc/ceus-node
 
-# The environment: exactly the locked packages, hashes checked, the project not editable.
+# The environment: exactly the locked packages (without the developers' ones), hashes checked, the project not editable.
 mkdir -p "$home" "$units" "$settings"
 draft=$home/.$version.draft
 rm -rf "$draft"
@@ -26,7 +26,7 @@ if [ "${SKIP_ENVIRONMENT:-}" = yes ]; then
     mkdir -p "$draft/bin"
 else
     python3 -m venv "$draft"
-    "$draft/bin/python" -m pip install --quiet --require-hashes -r requirements.lock
+    "$draft/bin/python" -m pip install --quiet --require-hashes -r deploy/service.lock
     "$draft/bin/python" -m pip install --quiet --no-deps .
 fi
 mkdir -p "$draft/share"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -232,6 +232,10 @@ def _card(job: Job, sources: Sequence[ReceivedInstance], standing: _Standing, se
     destinations = (
         () if standing.result is None else destination_states(job, standing.result, standing.open_work, settings)
     )
+    if job.failure is not None:  # nobody tries on for a job that was cancelled or has failed
+        destinations = tuple(
+            replace(d, state="failed", cause=job.failure) if d.state == "pending" else d for d in destinations
+        )
     state, cause = _state(job, standing, destinations)
     first = sources[0] if sources else None
     durations = [source.duration_s for source in sources if source.duration_s is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 from dicom_node.jobs import Job
 from dicom_node.results import DeliveryLedger, ResultFolder
+
+SETTLED_NS = 2_000_000_000
+"""The coarsest clock tick of a file system in use (FAT, 2 s)."""
 
 
 @dataclass(frozen=True)
@@ -39,46 +43,53 @@ class ResultDigest:
         return [file for kind in kinds for file in self.files if file.startswith(kind) and file.endswith(".dcm")]
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A digest, the time stamps of the two folders it was read from, and when."""
+
+    stamps: tuple[int, int]
+    read_ns: int
+    digest: ResultDigest | None
+
+    def holds(self, stamps: tuple[int, int]) -> bool:
+        """Files are only ever renamed into place, which changes their folder's stamp; a stamp younger than the file
+        system's clock tick may hide a second change."""
+        return self.stamps == stamps and self.read_ns - max(stamps) > SETTLED_NS
+
+
 class ResultDigests:
-    """Digests of all results under one root. The key is the time stamp of each file that can change."""
+    """Digests of all results under one root: two looks at time stamps for each that did not change."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._known: dict[str, tuple[tuple[tuple[str, int], ...], ResultDigest]] = {}
+        self._known: dict[str, _Known] = {}
 
     def of(self, job: Job) -> ResultDigest | None:
         """The digest of the job's result; None while there is none."""
         folder = ResultFolder(self._root, job.acquisition, job.name)
-        stamps = _stamps(folder.path)
-        if not any(name == "findings.json" for name, _ in stamps):
-            self._known.pop(job.name, None)
-            return None
+        stamps = (_changed_ns(folder.path), _changed_ns(folder.path / "delivery"))
         known = self._known.get(job.name)
-        if known is None or known[0] != stamps:
-            known = self._known[job.name] = (stamps, _read(folder, stamps))
-        return known[1]
+        if known is None or not known.holds(stamps):
+            read_ns = time.time_ns()
+            known = self._known[job.name] = _Known(stamps, read_ns, _read(folder) if folder.complete else None)
+        return known.digest
 
 
-def _stamps(path: Path) -> tuple[tuple[str, int], ...]:
-    """(name, modified) of the folder's files and, as delivery/NAME, of its ledgers."""
-    stamps: list[tuple[str, int]] = []
-    for folder, prefix in ((path, ""), (path / "delivery", "delivery/")):
-        try:
-            with os.scandir(folder) as entries:
-                stamps += [
-                    (prefix + entry.name, entry.stat().st_mtime_ns)
-                    for entry in entries
-                    if not entry.name.startswith(".") and entry.is_file()
-                ]
-        except FileNotFoundError:
-            continue  # not measured, not delivered, or retired meanwhile
-    return tuple(sorted(stamps))
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0  # not measured, not delivered, or retired
 
 
-def _read(folder: ResultFolder, stamps: tuple[tuple[str, int], ...]) -> ResultDigest:
-    own = [(name, changed_ns) for name, changed_ns in stamps if "/" not in name]
-    measured_at = datetime.fromtimestamp(max(changed_ns for _, changed_ns in own) / 1e9, UTC)
-    files = tuple(name for name, _ in own)
+def _read(folder: ResultFolder) -> ResultDigest | None:
+    try:
+        with os.scandir(folder.path) as entries:
+            changed_ns = {e.name: e.stat().st_mtime_ns for e in entries if e.is_file()}
+    except FileNotFoundError:
+        return None  # retired between two looks
+    measured_at = datetime.fromtimestamp(max(changed_ns.values()) / 1e9, UTC)
+    files = tuple(sorted(changed_ns))
     try:
         quality: dict[str, Any] = folder.findings().get("quality") or {}
         ledgers = tuple(folder.ledgers())

@@ -83,3 +83,25 @@ def test_the_container_copies_every_package_that_is_built() -> None:
     wanted = set(re.findall(r'"(\w+)"', built[0]))
     copied = set(re.findall(r"^COPY (\w+) \1$", (ROOT / "deploy/Containerfile").read_text(), re.MULTILINE))
     assert copied == wanted
+
+
+def pinned(lock: Path) -> dict[str, set[str]]:
+    """Each pin of a lock with its hashes."""
+    pins: dict[str, set[str]] = {}
+    name = ""
+    for line in lock.read_text().splitlines():
+        if match := re.match(r"^([\w.-]+==[\w.+]+)", line):
+            name = match[1]
+            pins[name] = set()
+        elif match := re.match(r"^\s+--hash=(\S+)", line):
+            pins[name].add(match[1])
+    return pins
+
+
+def test_the_service_gets_the_tested_versions_and_no_developers_tools() -> None:
+    service, tested = pinned(ROOT / "deploy/service.lock"), pinned(ROOT / "requirements.lock")
+    assert service.items() <= tested.items()
+    names = {pin.partition("==")[0] for pin in service}
+    assert {"pydicom", "dbos", "numba", "uvicorn"} <= names
+    # av bundles GPL encoders: an extra that a site chooses
+    assert not names & {"pytest", "ruff", "mypy", "playwright", "av"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -150,7 +151,10 @@ def test_reading_again_reads_nothing_that_did_not_change(tmp_path: Path, monkeyp
     """A page refreshes every 3 s over months of results: settled ones cost a look at their time stamps only."""
     node = empty_node(tmp_path)
     for number in range(5):
-        node.deliver(node.measure(node.order(f"job{number}", 5.0 + number)), "pacs")
+        result = node.measure(node.order(f"job{number}", 5.0 + number))
+        node.deliver(result, "pacs")
+        for folder in (result.path, result.path / "delivery"):
+            os.utime(folder, (0, 0))  # long ago
     reader = BoardReader(node.settings)
     reader.read(node.now)
     read: list[str] = []
@@ -160,7 +164,18 @@ def test_reading_again_reads_nothing_that_did_not_change(tmp_path: Path, monkeyp
     node.deliver(ResultFolder(node.folder.results, again.job("job3").acquisition, "job3"), "research")
     changed = reader.read(node.now + timedelta(seconds=6))
     assert read == ["job3"]
+    reader.read(node.now + timedelta(seconds=9))
+    assert read == ["job3", "job3"]  # its stamp is too young to be trusted
     assert changed.job("job3").state == "delivered"
+
+
+def test_a_cancelled_delivery_is_not_called_pending(tmp_path: Path) -> None:
+    node = empty_node(tmp_path)
+    node.deliver(node.measure(node.order("job", 5.0)), "pacs")
+    JobBook(node.folder.jobs).fail("job", "cancelled by hand")
+    card = read_board(node.settings).job("job")
+    assert (card.state, card.cause) == ("failed", "cancelled by hand")
+    assert [(d.name, d.state) for d in card.destinations] == [("pacs", "delivered"), ("research", "failed")]
 
 
 def test_a_retry_by_hand_is_counted(tmp_path: Path) -> None:
