@@ -44,6 +44,11 @@ class DataFolder:
         """One lock file a role, held by its living processes."""
         return self.root / "roles"
 
+    @property
+    def wishes(self) -> Path:
+        """What was asked for on the page and is not done yet."""
+        return self.root / "wishes"
+
     def prepare(self) -> None:
         """Create the folders, readable by their owner only. Raises ConfigurationError naming the folder."""
         for folder in (self.root, self.spool, self.jobs, self.results, self.scratch):

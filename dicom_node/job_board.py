@@ -24,6 +24,7 @@ from dicom_node.errors import UnknownJobError
 from dicom_node.jobs import Job, JobBook
 from dicom_node.result_digest import ResultDigest, ResultDigests
 from dicom_node.spool import Spool
+from dicom_node.wishes import Deed, Wish, WishBox
 
 JobState = Literal["waiting", "measuring", "delivering", "delivered", "measured", "failed"]
 JOB_STATES: tuple[JobState, ...] = ("waiting", "measuring", "delivering", "delivered", "measured", "failed")
@@ -67,7 +68,11 @@ class JobTimes:
 
 @dataclass(frozen=True)
 class JobCard:
-    """One job as people see it. `acquired_at` is the scanner's clock, without offset where the file gives none."""
+    """One job as people see it.
+
+    `acquired_at` is the scanner's clock, without offset where the file gives none. `asked`: what was asked for on the
+    page and is not done yet.
+    """
 
     name: str
     acquisition: str
@@ -88,6 +93,7 @@ class JobCard:
     times: JobTimes
     destinations: tuple[DestinationState, ...]
     result: ResultDigest | None
+    asked: tuple[Deed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,7 @@ class BoardReader:
         self._spool = Spool(folder.spool)
         self._book = JobBook(folder.jobs)
         self._digests = ResultDigests(folder.results)
+        self._wishes = WishBox(folder.wishes)
         self._client: EngineClient | None = None
         self._database_file: int | None = None
 
@@ -160,17 +167,29 @@ class BoardReader:
         open_work, fault = self._engine()
         received = self._spool.instances()
         by_uid = {instance.sop_instance_uid: instance for instance in received}
+        wishes = self._wishes.waiting()
         latest = {job.acquisition: job.name for job in sorted(jobs, key=lambda job: job.revision)}
         cards = [
             _card(
                 job,
                 [by_uid[uid] for uid in job.sop_instance_uids if uid in by_uid],
-                _Standing(self._digests.of(job), open_work, fault, latest[job.acquisition] == job.name),
+                _Standing(
+                    self._digests.of(job),
+                    open_work,
+                    fault,
+                    latest[job.acquisition] == job.name,
+                    tuple(wish.deed for wish in wishes if wish.job == job.name),
+                ),
                 self._settings,
             )
             for job in jobs
         ]
         return Board(now, tuple(reversed(cards)), self._arrivals(received), fault)
+
+    def ask(self, wish: Wish) -> None:
+        """Write down what is to be done, and wake the worker."""
+        self._wishes.put(wish)
+        self._spool.doorbell.ring()
 
     def close(self) -> None:
         """Give the engine's connections back."""
@@ -226,6 +245,7 @@ class _Standing:
     open_work: Mapping[str, EngineJob]
     engine_fault: str
     latest: bool
+    asked: tuple[Deed, ...]
 
 
 def _card(job: Job, sources: Sequence[ReceivedInstance], standing: _Standing, settings: Settings) -> JobCard:
@@ -259,6 +279,7 @@ def _card(job: Job, sources: Sequence[ReceivedInstance], standing: _Standing, se
         times=_times(job, sources, standing, destinations),
         destinations=destinations,
         result=standing.result,
+        asked=standing.asked,
     )
 
 

@@ -45,8 +45,9 @@ class ResultDigest:
 
 @dataclass(frozen=True)
 class _Known:
-    """A digest, the time stamps of the two folders it was read from, and when."""
+    """A digest, the two folders it was read from with their time stamps, and when it was read."""
 
+    places: tuple[Path, Path]
     stamps: tuple[int, int]
     read_ns: int
     digest: ResultDigest | None
@@ -66,12 +67,13 @@ class ResultDigests:
 
     def of(self, job: Job) -> ResultDigest | None:
         """The digest of the job's result; None while there is none."""
-        folder = ResultFolder(self._root, job.acquisition, job.name)
-        stamps = (_changed_ns(folder.path), _changed_ns(folder.path / "delivery"))
         known = self._known.get(job.name)
+        folder = ResultFolder(self._root, job.acquisition, job.name)
+        places = (folder.path, folder.path / "delivery") if known is None else known.places
+        stamps = (_changed_ns(places[0]), _changed_ns(places[1]))
         if known is None or not known.holds(stamps):
             read_ns = time.time_ns()
-            known = self._known[job.name] = _Known(stamps, read_ns, _read(folder) if folder.complete else None)
+            known = self._known[job.name] = _Known(places, stamps, read_ns, _read(folder) if folder.complete else None)
         return known.digest
 
 

@@ -59,6 +59,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     from dicom_node.numeric_children import MemoryBudget, NumericChildren, cores, machine_memory_mb
     from dicom_node.retention import Keeper
     from dicom_node.site_profiles import check_profiles
+    from dicom_node.steering import grant_wishes
 
     check_profiles(settings)
     folder = DataFolder(settings.node.data_dir)
@@ -80,6 +81,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
             keeper.tidy_when_due(datetime.now(UTC))  # before anything is assembled: ends what a crash interrupted
 
             def look_after() -> None:
+                grant_wishes(settings)
                 orders.place_unfinished()
                 keeper.tidy_when_due(datetime.now(UTC))
 

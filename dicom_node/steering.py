@@ -6,15 +6,20 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
 from dicom_node.config import Settings, result_digest
 from dicom_node.data_folder import DataFolder
 from dicom_node.engine import EngineClient
-from dicom_node.errors import ConfigurationError
+from dicom_node.errors import ConfigurationError, NodeError
 from dicom_node.jobs import JobBook
 from dicom_node.results import ResultFolder
 from dicom_node.sending import SendOutcome, send_files
 from dicom_node.site_profiles import job_profile
 from dicom_node.tls import remote_node
+from dicom_node.wishes import WishBox
+
+log = structlog.get_logger()
 
 
 def retry(settings: Settings, name: str) -> str:
@@ -51,6 +56,18 @@ def cancel(settings: Settings, name: str) -> str:
     finally:
         client.close()
     return f"cancelled job {name}"
+
+
+def grant_wishes(settings: Settings) -> None:
+    """Do what was asked for on the page. A wish that cannot be granted is dropped with its reason in the log."""
+    box = WishBox(DataFolder(settings.node.data_dir).wishes)
+    for wish in box.waiting():
+        try:
+            outcome = retry(settings, wish.job) if wish.deed == "retry" else cancel(settings, wish.job)
+            log.info("asked for on the page", deed=wish.deed, outcome=outcome)
+        except NodeError as error:
+            log.error("asked for on the page in vain", deed=wish.deed, job=wish.job, reason=str(error))
+        box.done(wish)
 
 
 def send_paths(settings: Settings, paths: Sequence[Path], destination: str) -> Iterator[tuple[Path, SendOutcome]]:

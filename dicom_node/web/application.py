@@ -20,6 +20,7 @@ from dicom_node.errors import NodeError, UnknownJobError
 from dicom_node.web import pages, words
 from dicom_node.web.guard import Guard
 from dicom_node.web.site import Site
+from dicom_node.wishes import Wish
 
 log = structlog.get_logger()
 
@@ -89,22 +90,15 @@ class _Handlers:
         return FileResponse(folder / file, media_type="image/png")
 
     def retry(self, request: Request) -> Response:
-        from dicom_node import steering  # brings the whole network stack, for a click
-
-        name = request.path_params["job"]
-        log.info("asked for on the page", what="retry", outcome=steering.retry(self._site.settings, name))
-        board = self._site.view(fresh=True).board
-        acquisition = board.job(name).acquisition
-        newest = next(card for card in board.jobs if card.acquisition == acquisition and card.latest)
-        return RedirectResponse(f"/jobs/{newest.name}", status_code=303)
+        return self._ask(Wish(request.path_params["job"], "retry"))
 
     def cancel(self, request: Request) -> Response:
-        from dicom_node import steering
+        return self._ask(Wish(request.path_params["job"], "cancel"))
 
-        name = request.path_params["job"]
-        log.info("asked for on the page", what="cancel", outcome=steering.cancel(self._site.settings, name))
-        self._site.view(fresh=True)
-        return RedirectResponse(f"/jobs/{name}", status_code=303)
+    def _ask(self, wish: Wish) -> Response:
+        self._site.ask(wish)
+        log.info("asked for on the page", deed=wish.deed, job=wish.job)
+        return RedirectResponse(f"/jobs/{wish.job}", status_code=303)
 
     async def health(self, _request: Request) -> Response:
         """This process lives; says nothing of the others."""

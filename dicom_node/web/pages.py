@@ -95,9 +95,9 @@ def job(site: Site, name: str) -> dict[str, Any]:
         "findings": findings,
         "pictures": pictures(folder),
         "others": others,
-        "settled": card.state in ("delivered", "measured", "failed"),
-        "may_retry": card.state == "failed",
-        "may_cancel": card.state in ("waiting", "measuring", "delivering"),
+        "settled": card.state in ("delivered", "measured", "failed") and not card.asked,
+        "may_retry": card.state == "failed" and not card.asked,
+        "may_cancel": card.state in ("waiting", "measuring", "delivering") and not card.asked,
     }
 
 

@@ -11,9 +11,12 @@ from dicom_node.config import Settings
 from dicom_node.job_board import Board, BoardReader
 from dicom_node.metrics import Metrics
 from dicom_node.readiness import Readiness, probe
+from dicom_node.wishes import Wish
 
 FRESH_S = 1.0
 """Ten open pages and a monitor cost the disk no more than one."""
+SHARE = 0.2
+"""Of one core at most, however much lies on the node: measured 0.17 s a look at 3,000 jobs."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,25 @@ class Site:
         self._reader = BoardReader(settings)
         self._lock = threading.Lock()
         self._view: View | None = None
-        self._read_s = 0.0
+        self._stale_s = 0.0
 
-    def view(self, *, fresh: bool = False) -> View:
-        """The node now; with `fresh` not even a second old."""
+    def view(self) -> View:
+        """The node now, or a moment ago."""
         with self._lock:
             now_s = time.monotonic()
-            if fresh or self._view is None or now_s - self._read_s > FRESH_S:
+            if self._view is None or now_s >= self._stale_s:
                 self._view = View(self._reader.read(datetime.now(UTC)), probe(self.settings))
-                self._read_s = now_s
                 self.metrics.observe(self._view.board)
+                done_s = time.monotonic()
+                self._stale_s = done_s + max(FRESH_S, (done_s - now_s) / SHARE)
             return self._view
+
+    def ask(self, wish: Wish) -> None:
+        """Have something done with a job. Raises UnknownJobError."""
+        self.view().board.job(wish.job)
+        with self._lock:
+            self._reader.ask(wish)
+            self._view = None
 
     def close(self) -> None:
         """Give the engine's connections back."""

@@ -19,7 +19,7 @@ PR_SET_MDWE = 65
 MODULES = {
     "receiver": ("dicom_node.roles", "dicom_node.receiver"),
     "sender": ("dicom_node.roles", "dicom_node.workflow"),
-    "web": ("dicom_node.roles", "dicom_node.web.server", "dicom_node.steering"),
+    "web": ("dicom_node.roles", "dicom_node.web.server"),
 }
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from dicom_node.config import load_settings
+from dicom_node.config import load_settings, result_digest
 from dicom_node.data_folder import DataFolder
 from dicom_node.jobs import JobBook
+from dicom_node.spool import Spool
+from dicom_node.steering import grant_wishes
 from dicom_node.web import words
+from dicom_node.wishes import Wish, WishBox
 from tests.dicom_node.web.conftest import Pages, all_parts_alive, free_port, served
 from tests.dicom_node.web.ward_day import PATIENT_ID, PATIENT_NAME, WardDay
 
@@ -105,7 +109,36 @@ def test_a_foreign_page_cannot_press_the_buttons(pages: Pages, day: WardDay) -> 
     ):
         for action in ("retry", "cancel"):
             assert pages.ask("POST", f"/jobs/{FAILED}/{action}", **headers).status == 403
-    assert JobBook(day.folder.jobs).get(FAILED).attempt == 0
+    assert WishBox(day.folder.wishes).waiting() == []
+
+
+def test_a_button_writes_a_wish_and_rings_the_worker(tmp_path: Path) -> None:
+    settings = load_settings(None, node={"data_dir": tmp_path, "port": 1})
+    DataFolder(tmp_path).prepare()
+    node = WardDay(settings, datetime.now(UTC))
+    node.order("job", 1.0, failure="the disk was full")
+    spool = Spool(node.folder.spool)
+    with served(settings) as pages:
+        own = {"Sec_Fetch_Site": "same-origin", "Host": pages.url.removeprefix("http://")}
+        answers = [pages.ask("POST", "/jobs/job/retry", **own) for _ in range(2)]
+        unknown = pages.ask("POST", "/jobs/..%2Fjob/retry", **own), pages.ask("POST", "/jobs/nosuchjob/retry", **own)
+    assert [(answer.status, answer.headers["location"]) for answer in answers] == [(303, "/jobs/job")] * 2
+    assert [answer.status for answer in unknown] == [404, 404]
+    assert WishBox(node.folder.wishes).waiting() == [Wish("job", "retry")]
+    assert spool.doorbell.wait(0)
+
+
+def test_a_wish_in_vain_is_dropped_and_the_others_are_granted(tmp_path: Path) -> None:
+    settings = load_settings(None, node={"data_dir": tmp_path})
+    DataFolder(tmp_path).prepare()
+    node = WardDay(settings, datetime.now(UTC))
+    node.order("job", 1.0, failure="the disk was full", settings_digest=result_digest(settings, "default"))
+    box = WishBox(node.folder.wishes)
+    for name in ("gone", "job"):
+        box.put(Wish(name, "retry"))
+    grant_wishes(settings)
+    assert box.waiting() == []
+    assert JobBook(node.folder.jobs).get("job").attempt == 1
 
 
 def test_a_rebound_name_is_not_served(pages: Pages) -> None:

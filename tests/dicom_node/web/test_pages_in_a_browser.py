@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 from dicom_node.config import Settings, load_settings, result_digest
 from dicom_node.data_folder import DataFolder
 from dicom_node.jobs import JobBook
+from dicom_node.steering import grant_wishes
 from tests.dicom_node.web.conftest import Pages, served
 from tests.dicom_node.web.ward_day import DESTINATIONS, WardDay
 from tests.peers import chromium
@@ -124,7 +125,9 @@ def test_a_failed_job_is_tried_again_by_its_button(browser: Browser, tmp_path: P
         page.goto(f"{pages.url}/jobs/job")
         expect(page.locator("p.cause")).to_have_text("the disk was full")
         page.get_by_role("button", name="Try again").click()
-        expect(page.locator("h1 .pill")).to_have_text("waiting")
+        expect(page.locator(".notice")).to_have_text("To be tried again: the worker has been told.")
+        grant_wishes(settings)  # what the worker does when the page has rung its bell
+        expect(page.locator("h1 .pill")).to_have_text("waiting", timeout=15_000)
         assert page.url == f"{pages.url}/jobs/job"
         page.close()
     assert (JobBook(node.folder.jobs).get("job").attempt, JobBook(node.folder.jobs).get("job").failure) == (1, None)
@@ -145,7 +148,9 @@ def test_cancelling_asks_first(browser: Browser, tmp_path: Path) -> None:
         page.get_by_role("link", name="Cancel").click()
         expect(button).to_be_visible()
         button.click()
-        expect(page.locator("h1 .pill")).to_have_text("failed")
+        expect(page.locator(".notice")).to_have_text("To be cancelled: the worker has been told.")
+        grant_wishes(settings)
+        expect(page.locator("h1 .pill")).to_have_text("failed", timeout=15_000)
         expect(page.locator("p.cause")).to_have_text("cancelled by hand")
         page.close()
 

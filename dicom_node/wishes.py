@@ -1,0 +1,51 @@
+"""What people ask for on the page: kept on disk until the worker has done it.
+
+The web role may neither compute nor make memory executable, and trying a job again means reading its header anew; so it
+only writes the wish down. A wish is an empty file: asking twice is asking once, and a crash loses none.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Deed = Literal["retry", "cancel"]
+DEEDS: tuple[Deed, ...] = ("retry", "cancel")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One job and what is to be done with it."""
+
+    job: str
+    deed: Deed
+
+
+class WishBox:
+    """The folder of wishes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, wish: Wish) -> None:
+        """Keep a wish durably. The job must be a known one: its name becomes a file's."""
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file(wish).touch()
+        folder = os.open(self._root, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def waiting(self) -> list[Wish]:
+        """Every wish that is not done yet."""
+        return [Wish(file.stem, deed) for deed in DEEDS for file in sorted(self._root.glob(f"*.{deed}"))]
+
+    def done(self, wish: Wish) -> None:
+        """Take the wish out."""
+        self._file(wish).unlink(missing_ok=True)
+
+    def _file(self, wish: Wish) -> Path:
+        return self._root / f"{wish.job}.{wish.deed}"
