@@ -100,6 +100,7 @@ def process(
     config: Config = None,
     roi: Annotated[Path | None, typer.Option(help="Full-frame PNG, non-zero = lesion.")] = None,
     reference: Annotated[Path | None, typer.Option(help="Full-frame PNG, non-zero = reference parenchyma.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what is decided and why; measure nothing.")] = False,
 ) -> None:
     """Measure DICOM files without a network: the same analysis, results in a folder."""
     from dicom_node.offline import OfflineOrder, process_paths
@@ -108,6 +109,10 @@ def process(
     settings = _settings(config, "process", quiet=True)
     check_profiles(settings)
     _writable(out)
+    if explain:
+        from dicom_node.explaining import explain_paths
+
+        raise typer.Exit(REFUSED if explain_paths(settings, paths, out, Console()) else DONE)
     for mask in (roi, reference):
         if mask is not None and not mask.is_file():
             raise ConfigurationError(f"{mask} does not exist")

@@ -50,7 +50,7 @@ class Reader:
         )
 
     def outcome(self, path: Path) -> tuple[str, float, float]:
-        """(what it said, seconds, peak MB). An empty answer: the process died."""
+        """(what it said, seconds of CPU, peak MB). An empty answer: the process died."""
         assert self._child.stdin
         assert self._child.stdout
         self._child.stdin.write(f"{path}\n")
