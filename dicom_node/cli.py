@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 jobs_app = typer.Typer(no_args_is_help=True, help="Look at jobs and steer them.")
 app.add_typer(jobs_app, name="jobs")
+models_app = typer.Typer(no_args_is_help=True, help="Models: list, verify, activate.")
+app.add_typer(models_app, name="models")
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", envvar="CEUS_NODE_CONFIG", help="TOML file; default: built-in values.")
@@ -190,6 +192,40 @@ def jobs_cancel(job: str, config: Config = None) -> None:
     from dicom_node.steering import cancel
 
     Console().print(cancel(_settings(config, "jobs", quiet=True), job))
+
+
+@models_app.command("list")
+def models_list(config: Config = None) -> None:
+    """Every model, shipped or the site's own, checked anew."""
+    from dicom_node.model_commands import table_of_models
+
+    Console().print(table_of_models(_settings(config, "models", quiet=True)))
+
+
+@models_app.command("verify")
+def models_verify(folder: Path) -> None:
+    """All checks on one model folder; exit code 1 where one fails."""
+    from dicom_node.model_commands import verify_folder
+
+    passed, line = verify_folder(folder)
+    Console().print(line, highlight=False, soft_wrap=True)
+    raise typer.Exit(DONE if passed else FAILED)
+
+
+@models_app.command("activate")
+def models_activate(
+    model: Annotated[str, typer.Argument(help="Model id, such as lesion_seg.")],
+    version: Annotated[str, typer.Argument(help="Its folder's name.")],
+    approver: Annotated[str, typer.Option(help="Who takes responsibility.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit file.")],
+    role: Annotated[str, typer.Option(help="active, shadow or withdrawn.")] = "active",
+    config: Config = None,
+) -> None:
+    """Approve a site's own model; approver and reason are kept."""
+    from dicom_node.model_commands import Approval, approve
+
+    approval = Approval(model, version, role, approver, reason)
+    Console().print(approve(_settings(config, "models", quiet=True), approval), highlight=False)
 
 
 @app.command()

@@ -22,11 +22,14 @@ from dicom_node.analysis import Allocate, Analysis, AnalysisRequest, Progress, a
 from dicom_node.cine_reader import open_cine
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
-from dicom_node.errors import UnreadableCineError
+from dicom_node.errors import JobFailedError, UnreadableCineError
 from dicom_node.jobs import Job
 from dicom_node.results import ResultFolder
 from dicom_node.roi_choice import GivenMasks
 from dicom_node.writing import write_results
+from onnx_models.errors import OnnxModelsError
+from processing.errors import ProcessingError
+from reports.errors import ReportsError
 
 MAP_ABOVE_BYTES = 2**30
 """A linear panel above 1 GB lives in a file that the kernel may write back, not in memory that it cannot."""
@@ -46,8 +49,11 @@ class MeasuringOrder:
 def measure_job(order: MeasuringOrder) -> None:
     """Measure a job of the node into its result folder. Raises NodeError where the job cannot be finished."""
     result = ResultFolder(order.folder.results, order.job.acquisition, order.job.name)
-    with _allocation(order.folder.scratch) as allocate, result.being_made() as draft:
-        write_results(analyse(_request(order, allocate)), order.job, order.settings, draft)
+    try:
+        with _allocation(order.folder.scratch) as allocate, result.being_made() as draft:
+            write_results(analyse(_request(order, allocate)), order.job, order.settings, draft)
+    except (ProcessingError, ReportsError, OnnxModelsError) as error:
+        raise JobFailedError(str(error)) from error
 
 
 def measure_files(order: MeasuringOrder, out: Path, given: GivenMasks, progress: Progress) -> Analysis:

@@ -105,6 +105,10 @@ def measure(job_name: str) -> Outcome:
         except NodeError as error:
             failure = str(error)
             break
+        except Exception as error:
+            # A fault of our own: the job says so wherever it is shown, and the engine keeps the traceback.
+            here.jobs.fail(job_name, f"a fault of the node itself ({type(error).__name__}); its log says more")
+            raise
         else:
             log.info("job measured", job=job_name, acquisition=job.acquisition)
             return "measured"
