@@ -71,7 +71,7 @@ def enhancement(
     beside = reference.mask if reference is not None else cine.valid & ~lesion.mask
     standard = Roi(beside if beside.any() else cine.valid.copy(), "reference", "rule")
     tic = time_intensity_curve(cine, standard, rejected)
-    before = _before_contrast(tic)
+    before = _before_contrast(tic, time_intensity_curve(cine, lesion, rejected))
     bright = np.flatnonzero(~tic.rejected)[np.argsort(tic.power_au[~tic.rejected])[-24:]]
     cell = speckle_cell_px(np.asarray(cine.contrast[np.sort(bright)]), cine.valid & (lesion.mask | standard.mask))
     edge = (max(1, round(cell[0])), max(1, round(cell[1])))
@@ -91,13 +91,14 @@ def enhancement(
     return _shared_out(cine, lesion, _without_patches(rises, patch), hidden, reference is not None)
 
 
-def _before_contrast(tic: Tic) -> NDArray[np.intp]:
-    """Frames before the reference's arrival, at least three."""
-    if (~tic.rejected).sum() < 8:
+def _before_contrast(reference: Tic, lesion: Tic) -> NDArray[np.intp]:
+    """Frames before contrast arrives in either of them, at least three: a hypervascular lesion lights up first."""
+    if (~reference.rejected).sum() < 8:
         raise UnfitCineError(_no_precontrast())
-    outline = outline_curve(tic, 1.0)
-    before = np.flatnonzero(~tic.rejected & (tic.time_s < outline.arrival_s - 0.5))
-    if before.size < 3 or outline.flat:
+    outlines = [outline_curve(tic, 1.0) for tic in (reference, lesion)]
+    arrival_s = min(outline.arrival_s for outline in outlines if not outline.flat or outline is outlines[0])
+    before = np.flatnonzero(~reference.rejected & (reference.time_s < arrival_s - 0.5))
+    if before.size < 3 or outlines[0].flat:
         raise UnfitCineError(_no_precontrast())
     return before
 

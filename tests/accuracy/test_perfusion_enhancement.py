@@ -67,6 +67,16 @@ def test_a_residual_rim_is_measured(residual: float, seeds: int) -> None:
         assert found.not_assessable_percent < 1.0
 
 
+def test_a_lesion_that_enhances_before_the_liver_is_not_taken_for_gas() -> None:
+    """Hypervascular lesions light up seconds before the parenchyma: that light is no echo from before contrast."""
+    late = np.interp(TIME_S - 4.0, TIME_S, LIVER.power(TIME_S))
+    inside = (DISTANCE <= RADIUS_PX)[None]
+    power = np.where(inside, LIVER.power(TIME_S)[:, None, None] * 2.0, late[:, None, None]) + NOISE
+    found = enhancement(panel(power.astype(np.float32), 3), LESION, REFERENCE)
+    assert found.not_assessable_percent < 1.0
+    assert found.perfused_area_percent > 99.0
+
+
 def test_gas_and_its_shadow_are_never_counted_as_ablated() -> None:
     """Gas bubbles left by the needle: bright before contrast; underneath, nothing shows, ablated or not."""
     level = with_rim(0.3)
