@@ -100,10 +100,10 @@ def found_or_said(seed: int) -> bool:
 
 
 def test_the_contrast_panel_is_found_in_random_layouts() -> None:
-    # 98 % of the full size; of 16 small ones, all.
-    assert sum(found_or_said(seed) for seed in range(16)) == 16
+    # 98 % of the full size; of 10 small ones, all.
+    assert sum(found_or_said(seed) for seed in range(10)) == 10
 
 
 @pytest.mark.full
 def test_the_contrast_panel_is_found_in_two_hundred_random_layouts() -> None:
-    assert sum(found_or_said(seed) for seed in range(16, 216)) >= 196
+    assert sum(found_or_said(seed) for seed in range(10, 210)) >= 196

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -66,3 +67,21 @@ def test_a_broken_table_is_a_configuration_error(tmp_path: Path, content: str) -
     table.write_text(content)
     with pytest.raises(ConfigurationError, match="grey_to_db"):
         read_grey_to_db(table)
+
+
+@pytest.mark.parametrize("example", sorted((Path(__file__).parents[2] / "deploy" / "profiles").glob("*.toml")))
+def test_the_documented_examples_are_valid(example: Path) -> None:
+    tables = tomllib.loads(example.read_text())["profile"]
+    rules = {name: ProfileSettings(**table) for name, table in tables.items()}
+    for rule in rules.values():
+        if rule.grey_to_db is not None:
+            assert read_grey_to_db(example.parent / rule.grey_to_db)[-1] == 0.0
+        facts = replace(
+            FACTS,
+            manufacturer=rule.manufacturer.replace("*", "x"),
+            model=rule.model.replace("*", "x"),
+            software=rule.software.replace("*", "x"),
+            transducer=rule.transducer.replace("*", "x"),
+        )
+        matched, _ = match({"example": rule.model_copy(update={"grey_to_db": None})}, facts)
+        assert matched.name == "example"
