@@ -105,7 +105,10 @@ def main() -> None:
     examples = [e for mechanism in arguments.mechanisms for e in load_set(arguments.maps, mechanism, "train")]
     print(f"{len(examples)} cines", flush=True)
     network = train(examples, Schedule(steps=arguments.steps), arguments.start)
-    torch.save({"weights": network.state_dict(), "cines": len(examples), "steps": arguments.steps}, arguments.out)
+    going_on = f" --start FILE ({arguments.start.stem})" if arguments.start else ""
+    command = f"python -m onnx_models.training.lesion --maps DIR --out FILE --steps {arguments.steps}{going_on}"
+    stored = {"weights": network.state_dict(), "cines": len(examples), "steps": arguments.steps, "command": command}
+    torch.save(stored, arguments.out)
 
 
 if __name__ == "__main__":
