@@ -124,8 +124,8 @@ def release(weights: Path, version: str, count: int) -> Path:
     network = vessel_net()
     network.load_state_dict(stored["weights"])
     content = to_onnx(network, torch.zeros(2, 2, 96, 128), Tensors("sr", {0: "n", 2: "h", 3: "w"}))
-    train = [draw_vessels(TRAIN_SEED + k) for k in range(min(stored["maps"], 150))]
-    held_out = [draw_vessels(VALIDATION_SEED + k) for k in range(60)]
+    train = [draw_vessels(TRAIN_SEED + k) for k in range(min(stored["maps"], 100))]
+    held_out = [draw_vessels(VALIDATION_SEED + k) for k in range(40)]
     temperature, threshold = choose_threshold(content, held_out)
     golden = golden_vector(content, density_tensor(held_out[0].density)[None, :, :96, :96])
     parts = {
