@@ -186,13 +186,21 @@ class NodeAssociation(Association):  # type: ignore[misc] # pynetdicom is untype
 
     def _serve_store(self, request: C_STORE, context_id: int) -> None:
         assert self.storage is not None  # noqa: S101 - checked by the caller
-        upload = request._dataset_path or self.begin_upload(Dataset(), context_id)  # else: a request without data set
+        upload = request._dataset_path or self.begin_upload(_command_of(request), context_id)  # it has no data set
         status = self.storage.commit(self, upload)
         self._uploads.discard(upload)
         self.dul._idle_timer.restart()  # a slow disk is not the peer's silence
         answer = P_DATA()
         answer.presentation_data_value_list.append((context_id, _LAST_COMMAND + _store_answer(request, status)))
         self.dul.send_pdu(answer)
+
+
+def _command_of(request: C_STORE) -> Dataset:
+    """The command set of a request that announced no data set: nothing will come, and the answer will say so."""
+    command = Dataset()
+    command.AffectedSOPClassUID = request.AffectedSOPClassUID
+    command.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
+    return command
 
 
 def _store_answer(request: C_STORE, status: int) -> bytes:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, HTJ2KLossless, ImplicitVRLittleEndian, JPEGBaseline8Bit
+from pydicom._uid_dict import UID_dictionary
+from pydicom.uid import UID, ExplicitVRLittleEndian, HTJ2KLossless, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
 from dicom_node.acquisition import ArrivalKind, Origin, Peer, PeerRole
+from dicom_node.cine_decoders import VIDEO_SYNTAXES, decoder_for
 from dicom_node.config import Settings
-from dicom_node.receiver import receiver_settings
-from dicom_node.routing import OWN_EQUIPMENT, Arrival, acceptable_syntaxes, find_peer, is_storage, origin_of, route
+from dicom_node.inbox import IMPLEMENTATION_CLASS_UID
+from dicom_node.receiver import MAXIMUM_PDU_BYTES, receiver_settings
+from dicom_node.routing import (
+    OWN_EQUIPMENT,
+    READABLE_SYNTAXES,
+    Arrival,
+    acceptable_syntaxes,
+    find_peer,
+    is_kept_class,
+    is_storage,
+    origin_of,
+    route,
+)
 from dicom_node.status import Status
 
 CINE = "1.2.840.10008.5.1.4.1.1.3.1"
@@ -97,3 +113,23 @@ def test_the_configuration_becomes_peers() -> None:
         assert peer is not None
         assert peer.role is PeerRole.DESTINATION
     assert find_peer(made.peers, "OTHER_TITLE", ("192.0.2.50",)) is None
+
+
+def test_the_conformance_statement_says_what_the_code_does() -> None:
+    statement = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text()
+    uids = set(re.findall(r"\| (1\.2\.840\.10008\.[0-9.]+) \|", statement))
+    classes = {uid for uid in uids if uid.startswith("1.2.840.10008.5.1.4.1.1.")}
+    assert uids - classes == READABLE_SYNTAXES
+    assert all(is_kept_class(uid) for uid in classes)
+    every = {uid for uid in UID_dictionary if is_kept_class(uid)}
+    assert every <= classes
+    codes = {int(code, 16) for code in re.findall(r"^\| 0x([0-9A-F]{4}) \|", statement, re.M)}
+    warnings = {Status.COERCED, Status.ELEMENTS_DISCARDED, Status.DATASET_DOES_NOT_MATCH_SOP_CLASS_WARNING}
+    assert codes == set(Status) - warnings  # the warnings are what destinations answer us
+    assert IMPLEMENTATION_CLASS_UID in statement
+    assert f"{MAXIMUM_PDU_BYTES:,}" in statement
+
+
+@pytest.mark.parametrize("syntax", sorted(READABLE_SYNTAXES))
+def test_what_is_taken_from_the_network_can_be_decoded(syntax: str) -> None:
+    assert syntax in VIDEO_SYNTAXES or callable(decoder_for(UID(syntax)))

@@ -322,6 +322,18 @@ def test_a_broken_stream_is_an_error_at_its_header(data: bytes) -> None:
         taken_apart(data, [])
 
 
+def test_a_store_request_without_a_data_set_is_answered(tmp_path: Path) -> None:
+    no_data_set = store_request().replace(
+        b"\0\0\0\x08\x02\0\0\0\1\0", b"\0\0\0\x08\x02\0\0\0\1\1"
+    )  # (0000,0800) = 0x0101
+    with Node(tmp_path) as node, RawPeer(node.port).associate() as peer:
+        peer.socket.sendall(no_data_set)
+        answer = peer.said()
+        assert answer is not None
+        assert Status.CANNOT_UNDERSTAND.to_bytes(2, "little") in answer
+        assert node.files() == []
+
+
 def test_unknown_contexts_and_garbage_never_reach_the_spool(tmp_path: Path) -> None:
     garbage = [b"\xff" * 300, b"\0" * 300, bytes(range(256)) * 3, b"(0008,0016) not DICOM at all"]
     with Node(tmp_path) as node:
