@@ -6,11 +6,13 @@ colour and power Doppler, elastography, microflow (coloured on grey, or monochro
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from processing.cine import CineDescription, FrameBlock
@@ -26,11 +28,12 @@ class Clip:
     family: str
     pixels: Rgb
     times_s: NDArray[np.float64]
+    lossy: bool = False
 
     @property
     def description(self) -> CineDescription:
         frames, rows, columns, _ = self.pixels.shape
-        return CineDescription(frames, rows, columns, True, self.times_s, "frame time")
+        return CineDescription(frames, rows, columns, True, self.times_s, "frame time", lossy=self.lossy)
 
     def blocks(self) -> Iterator[FrameBlock]:
         for first in range(0, len(self.pixels), 64):
@@ -41,7 +44,7 @@ class Clip:
 
 
 def random_clip(seed: int) -> Clip:
-    """One clip of the family `seed % 4`: 12 to 60 s at 5 frames/s, panels of about 110 x 120 pixels."""
+    """One clip of the family `seed % 4`: 12 to 60 s at 5 frames/s, panels of 110 x 120 pixels; half are JPEG at q90."""
     rng = np.random.default_rng((seed, 7919))
     family = FAMILIES[seed % 4]
     times_s = np.arange(int(rng.uniform(12, 60) * 5)) / 5.0
@@ -50,7 +53,18 @@ def random_clip(seed: int) -> Clip:
     panels = [_grey(tissue)] if paint is None else paint(rng, tissue, times_s)
     if paint is None and rng.random() < 0.4:
         panels = [panels[0], panels[0]]  # compound on and off, side by side
-    return Clip(family, _screen(rng, panels), times_s)
+    screen = _screen(rng, panels)
+    lossy = seed // 4 % 2 == 1
+    if lossy:
+        for frame in screen:
+            frame[...] = _coded(frame)
+    return Clip(family, screen, times_s, lossy)
+
+
+def _coded(frame: Rgb) -> Rgb:
+    coded = io.BytesIO()
+    Image.fromarray(frame).save(coded, "JPEG", quality=90)
+    return np.asarray(Image.open(coded))
 
 
 def _speckle(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
