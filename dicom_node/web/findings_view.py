@@ -10,12 +10,22 @@ from reports.parameters import DIFFERENCE_SYMBOLS, PERFUSION_PARAMETERS
 
 Json = Mapping[str, Any]
 
-_SECTION_TITLES = {
-    "replenishment": "Replenishment after flash",
-    "super_resolution": "Super-resolution",
-    "response": "Response",
-    "comparison": "Comparison with the baseline",
-}
+_SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Wash-out against the reference", ("perfusion", "washout")),
+    ("Dynamic vascular pattern", ("perfusion", "dvp")),
+    ("Enhancement", ("perfusion", "enhancement")),
+    ("Heterogeneity, lesion", ("perfusion", "lesion", "heterogeneity")),
+    ("Heterogeneity, reference", ("perfusion", "reference", "heterogeneity")),
+    ("Replenishment after flash", ("replenishment",)),
+    ("Super-resolution", ("super_resolution",)),
+    ("Predicted response", ("response",)),
+    ("Comparison with the baseline", ("comparison",)),
+)
+_UNITS = (
+    *(("_per_mm2_s", "/(mm²·s)"), ("_mm_s", "mm/s"), ("_mm2", "mm2"), ("_mm", "mm"), ("_um", "µm")),
+    *(("_percent", "%"), ("percent", "%"), ("_db", "dB"), ("_s", "s"), ("hours_since", "h")),
+)
+"""Plain numbers carry their unit in their name (house rule): the first ending that fits."""
 _SEVERITIES = ("refused", "degraded", "note")
 
 
@@ -31,11 +41,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """One named line of a table: a figure a column, None where the column has none."""
+    """One named line of a table: a figure or a word a column, None where the column has none."""
 
     symbol: str
     meaning: str
-    figures: tuple[Figure | None, ...]
+    figures: tuple[Figure | str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -137,19 +147,31 @@ def _dynamic_range(source: Json) -> str:
 
 def _tables(findings: Json) -> Iterator[Table]:
     yield from _perfusion(findings.get("perfusion") or {})
-    for key, title in _SECTION_TITLES.items():
-        part = findings.get(key) or {}
+    for title, part in _parts(findings):
         if part.get("performed", True):
-            rows = [Row("", _words(path), (figure,)) for path, figure in _figures_in(part)]
+            rows = [Row("", _words(path), (leaf,)) for path, leaf in _leaves(part)]
             if rows:
                 yield _table(title, (), rows)
 
 
+def _parts(findings: Json) -> Iterator[tuple[str, Json]]:
+    for title, path in _SECTIONS:
+        part: Any = findings
+        for name in path:
+            part = (part or {}).get(name)
+        if isinstance(part, Mapping):
+            yield title, part
+
+
 def _table(title: str, columns: tuple[str, ...], rows: Sequence[Row]) -> Table:
     """A table of the rows that hold a value; the others are only named."""
-    empty = [row for row in rows if all(figure is None or figure.value is None for figure in row.figures)]
+    empty = [row for row in rows if all(_is_empty(leaf) for leaf in row.figures)]
     names = tuple(row.symbol or row.meaning for row in empty)
     return Table(title, columns, tuple(row for row in rows if row not in empty), names)
+
+
+def _is_empty(leaf: Figure | str | None) -> bool:
+    return not leaf or (isinstance(leaf, Figure) and leaf.value is None)
 
 
 def _perfusion(perfusion: Json) -> Iterator[Table]:
@@ -171,22 +193,38 @@ def _perfusion(perfusion: Json) -> Iterator[Table]:
 
 
 def _not_performed(findings: Json) -> Iterator[tuple[str, str]]:
-    for key, title in _SECTION_TITLES.items():
-        part = findings.get(key) or {}
+    for title, part in _parts(findings):
         if not part.get("performed", True):
             yield title, str(part.get("reason") or "not performed")
 
 
-def _figures_in(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Figure]]:
-    """Every figure below `part` with the names that lead to it."""
-    if not isinstance(part, Mapping):
-        return
+def _leaves(part: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Figure | str]]:
+    """Everything said below `part` with the names that lead to it. UIDs stay out: they lead to patients."""
     for key, value in part.items():
-        figure = _figure(value)
-        if figure is not None:
-            yield (*path, key), figure
-        else:
-            yield from _figures_in(value, (*path, key))
+        if key in ("performed", "reason", "trend") or key.endswith(("_uid", "_uids")):
+            continue
+        leaf = _figure(value) or _leaf(value, (*path, key))
+        if leaf is not None:
+            yield (*path, key), leaf
+        elif isinstance(value, Mapping):
+            yield from _leaves(value, (*path, key))
+
+
+def _leaf(value: Any, path: tuple[str, ...]) -> Figure | str | None:
+    """A plain value as the page shows it; None for what is absent or has parts of its own."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return Figure(float(value), _unit_of(path))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if value and all(isinstance(item, (int, float)) for item in value):
+            return " × ".join(f"{item:.3g}" for item in value) + f" {_unit_of(path)}"
+        return ", ".join(str(item) for item in value) or None
+    return value if isinstance(value, str) and value else None
+
+
+def _unit_of(path: tuple[str, ...]) -> str:
+    return next((unit for name in reversed(path) for ending, unit in _UNITS if name.endswith(ending)), "")
 
 
 def _figure(value: Any) -> Figure | None:
@@ -197,7 +235,13 @@ def _figure(value: Any) -> Figure | None:
 
 
 def _words(path: Sequence[str]) -> str:
-    return " · ".join(part.replace("_", " ") for part in path)
+    return " · ".join(_without_unit(name).replace("_", " ") for name in path)
+
+
+def _without_unit(name: str) -> str:
+    """The unit stands with the figure."""
+    ending = next((ending for ending, _ in _UNITS if ending.startswith("_") and name.endswith(ending)), "")
+    return name.removesuffix(ending)
 
 
 def _limitations(quality: Json) -> tuple[LimitationLine, ...]:
