@@ -111,7 +111,7 @@ class StockNode:
         self._ae.add_supported_context(VERIFICATION)
         self._ae.add_supported_context(MULTI_FRAME, ExplicitVRLittleEndian)
         self._ae.network_timeout = settings.get("network_timeout_s", 20.0)
-        self._ae.acse_timeout = 3.0  # 30 s by default
+        self._ae.acse_timeout = 8.0  # 30 s by default
         self._ae.maximum_associations = settings.get("maximum_associations", 10)
         self._ssl_context: ssl.SSLContext | None = settings.get("ssl_context")
 
