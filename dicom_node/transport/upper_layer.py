@@ -135,6 +135,13 @@ class NodeSocket(AssociationSocket):  # type: ignore[misc] # pynetdicom is untyp
             self.socket.setblocking(False)
             answer_at_once(self.socket)
 
+    def _shutdown_socket(self) -> None:
+        """Close, whether or not the peer was faster: the stock method then leaves the descriptor to the collector."""
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+
     def send(self, bytestream: bytes) -> None:
         """Send all of it, or report the connection closed (Evt17)."""
         try:

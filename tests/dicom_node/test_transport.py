@@ -6,6 +6,7 @@ can go.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import socket
 import ssl
@@ -233,6 +234,30 @@ def test_a_requestors_reactor_leaves_answers_to_the_sender(tmp_path: Path) -> No
         assert ours.dimse.get_msg(block=True) == (1, answer)
         ours.release()
         stock.release()
+
+
+def test_hundreds_of_associations_leave_no_thread_and_no_descriptor(tmp_path: Path) -> None:
+    """Released, aborted, dropped: nothing is left to the garbage collector, which is off meanwhile."""
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with Node(tmp_path, maximum_associations=64) as node:
+        echo(RemoteNode("CEUS_NODE", LOOPBACK, node.port), "SCANNER")
+        assert wait_until(lambda: len(node.summaries) == 1, 5.0)
+        before, threads = descriptors(), threading.active_count()
+        gc.disable()
+        try:
+            for number in range(90):
+                with RawPeer(node.port).associate() as peer:
+                    if number % 3 == 0:
+                        peer.release()
+                    elif number % 3 == 1:
+                        peer.socket.sendall(store_request() + data_fragment(b"half", last=False))
+            assert wait_until(lambda: threading.active_count() <= threads, 10.0)
+            assert descriptors() <= before
+        finally:
+            gc.enable()
 
 
 def test_many_scanners_at_once_are_all_served(tmp_path: Path) -> None:
