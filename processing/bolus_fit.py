@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from processing.bolus_models import ABSOLUTE_TIMES, FIELDS, MODELS, SHAPE_BOUNDS, BolusCurve, ModelName, characteristics
-from processing.curve_outline import CurveOutline
+from processing.curve_outline import CurveOutline, smoothed
 from processing.fit_uncertainty import correlation_length, sandwich_covariance
 from processing.kernels import bolus as bolus_kernel
 from processing.kernels import bolus_fit as fit_kernel
@@ -32,12 +32,17 @@ class BolusFitParameters:
     smoothing_s, start_widths: initialisation that never failed in 1,000 simulated curves (docs/perfusion.md).
     floor_fraction: standard deviation, as a fraction of the peak, below which noise stops shrinking with the signal;
       0.01 to 0.05 cost nothing on pure speckle, 0.1 widens PE by 20 % (tests/accuracy/test_perfusion_bolus.py).
+    systematic_fraction: error that no averaging removes, as a fraction of the peak: 8-bit levels, clipping at the floor
+      of the display and JPEG distort the dark part of a curve by some 0.5 % of its peak, far more than the noise of a
+      large ROI there. largest_floor: bound of what follows from it (a curve without noise is fitted almost unweighted).
     tail_fractions: where the wash-out is cut while recirculation bends the fit, as fractions of the peak, widest first;
       30 to 50 % (docs/perfusion.md).
     tail_gain: chi-square that a term for mixed, recirculating agent must gain to be kept (one degree of freedom, four
       models: one clean curve in a hundred). largest_tail: its bound as a fraction of the peak. tail_rounds: the course
       of the tail follows the fit, the fit the tail; settled after three. return_s: before which nothing comes back:
       4 s keep the mean bias of AUC and mTT within 3 % for tails that mix over 5 to 20 s (docs/perfusion.md).
+    smallest_bend, smallest_tail: as fractions of the peak; what bends or misses the curve by less, or rises to less, is
+      no recirculation but the distortion above.
     tail_tension: chi-square above which a window is too wide, because its tail bends the fit of the early part; with
       five degrees of freedom 1 % of clean curves exceed it.
     iterations, tolerance: of one descent; the tolerance is a thousandth of a standard error.
@@ -47,8 +52,12 @@ class BolusFitParameters:
     smoothing_s: float = 1.0
     start_widths: tuple[float, ...] = (0.3, 0.5, 0.8)
     floor_fraction: float = 0.03
+    systematic_fraction: float = 0.005
+    largest_floor: float = 0.3
     tail_fractions: tuple[float, ...] = (0.3, 0.5)
     tail_gain: float = 10.0
+    smallest_bend: float = 0.02
+    smallest_tail: float = 0.03
     largest_tail: float = 0.5
     tail_rounds: int = 3
     return_s: float = 4.0
@@ -58,6 +67,12 @@ class BolusFitParameters:
 
 
 FIT_DEFAULTS = BolusFitParameters()
+
+
+def variance_floor(outline: CurveOutline, parameters: BolusFitParameters) -> float:
+    """c of the variance F^2 + c, peak = 1: noise of the smallest level, or what no averaging removes, over speckle."""
+    systematic = parameters.systematic_fraction / max(outline.relative_noise, 1e-9)
+    return max(parameters.floor_fraction, min(systematic, parameters.largest_floor)) ** 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,17 +134,23 @@ def fit_models(outline: CurveOutline, parameters: BolusFitParameters) -> Selecte
     mixed, gain = plain, 0.0
     for _ in range(parameters.tail_rounds):
         mixed = _fit_window(outline, parameters, whole, _passed(outline, mixed.best, parameters.return_s))
-        noise = mixed.best.dispersion * mixed.best.correlation_frames
+        noise = mixed.best.dispersion * max(mixed.best.correlation_frames, outline.noise_correlation)
         gain = (plain.best.deviance - mixed.best.deviance) / noise
         if gain <= 0.5 * parameters.tail_gain:
             break
-    candidates = [mixed] if gain > parameters.tail_gain else [plain]
+    with_tail = (
+        gain > parameters.tail_gain
+        and mixed.best.theta[-1] > parameters.smallest_tail
+        and _misfit(outline, plain) > parameters.smallest_bend
+    )
+    candidates = [mixed] if with_tail else [plain]
     candidates += [
         _fit_window(outline, parameters, outline.wash_out_index(fraction), nothing)
         for fraction in parameters.tail_fractions[:-1]
     ]
     for candidate in candidates:
-        if _tension(outline, candidate, narrow, parameters) <= parameters.tail_tension:
+        bent = _bend(outline, candidate, narrow) > parameters.smallest_bend
+        if not bent or _tension(outline, candidate, narrow, parameters) <= parameters.tail_tension:
             return candidate
     return narrow
 
@@ -156,7 +177,7 @@ def _fit_model(
     lower, upper = bounds(model, outline)
     upper[-1] = parameters.largest_tail if tail.any() else 0.0
     theta = np.empty(PARAMETERS)
-    floor = parameters.floor_fraction**2
+    floor = variance_floor(outline, parameters)
     widths = np.array(parameters.start_widths)
     ends = (parameters.iterations, parameters.tolerance)
     deviance = fit_kernel.fit_curve(
@@ -194,11 +215,25 @@ def bounds_of_shape(model: ModelName) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def _tension(outline: CurveOutline, wide: SelectedFit, narrow: SelectedFit, parameters: BolusFitParameters) -> float:
     """How much worse the fit of a wider window describes the narrow one, as chi-square with about 5 degrees."""
-    floor, last = parameters.floor_fraction**2, narrow.last
+    floor, last = variance_floor(outline, parameters), narrow.last
     window = outline.time_s[:last], wide.tail[:last], outline.relative_power[:last]
     excess = fit_kernel.deviance(MODELS.index(wide.best.model), wide.best.theta, *window, floor)
     excess -= fit_kernel.deviance(MODELS.index(narrow.best.model), narrow.best.theta, *window, floor)
-    return float(excess) / (narrow.best.dispersion * narrow.best.correlation_frames)
+    correlation = max(narrow.best.correlation_frames, outline.noise_correlation)
+    return float(excess) / (narrow.best.dispersion * correlation)
+
+
+def _misfit(outline: CurveOutline, fit: SelectedFit) -> float:
+    """Largest deviation of the smoothed curve from the fit, peak = 1."""
+    residual = outline.relative_power - fit.best.curve(1.0).power_au(outline.time_s)
+    return float(np.abs(smoothed(outline.time_s, residual, 3.0)).max())
+
+
+def _bend(outline: CurveOutline, wide: SelectedFit, narrow: SelectedFit) -> float:
+    """Largest difference of the two fits inside the narrow window, peak = 1."""
+    time_s, tail = outline.time_s[: narrow.last], wide.tail[: narrow.last]
+    apart = wide.best.curve(1.0).power_au(time_s) + wide.best.theta[-1] * tail - narrow.best.curve(1.0).power_au(time_s)
+    return float(np.abs(apart).max())
 
 
 def estimates(selected: SelectedFit, scale_au: float) -> dict[str, Estimate]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from processing.fit_uncertainty import correlation_length
 from processing.tic import Tic
 
 
@@ -18,7 +19,8 @@ class CurveOutline:
     """A curve without its rejected frames, smoothed over about a second.
 
     time_s, power_au, smooth_au: float64 (kept frame,). `scale_au` is peak minus baseline of the smoothed curve (never
-    zero); `noise_au` the standard deviation of one smoothed sample around the baseline.
+    zero); `relative_noise` the standard deviation of one sample over its level while the contrast is bright;
+    `noise_correlation` the number of frames that carry one independent sample.
     """
 
     time_s: NDArray[np.float64]
@@ -28,7 +30,8 @@ class CurveOutline:
     baseline_au: float
     arrival_s: float
     scale_au: float
-    noise_au: float
+    relative_noise: float
+    noise_correlation: float
 
     @property
     def flat(self) -> bool:
@@ -82,13 +85,18 @@ def outline_curve(tic: Tic, smoothing_s: float) -> CurveOutline:
         steep = int(slope.argmax())
         if slope[steep] > 0.0:
             arrival = float(time_s[steep] - (smooth[steep] - baseline) / slope[steep])
-    return CurveOutline(
-        time_s,
-        power,
-        smooth,
-        peak,
-        baseline,
-        max(arrival, float(time_s[0]) - 4.0),
-        scale,
-        float(smooth[early].std()),
-    )
+    noise, correlation = _noise(time_s, power, baseline, scale)
+    arrival = max(arrival, float(time_s[0]) - 4.0)
+    return CurveOutline(time_s, power, smooth, peak, baseline, arrival, scale, noise, correlation)
+
+
+def _noise(
+    time_s: NDArray[np.float64], power: NDArray[np.float64], baseline: float, scale: float
+) -> tuple[float, float]:
+    """Relative noise of a bright sample and frames that carry one independent sample, both from what remains of the
+    curve beside its mean over 3 s: slower than speckle, faster than a bolus."""
+    level = smoothed(time_s, power, 3.0)
+    rest = (power - level) / np.maximum(level + 0.03 * scale, 1e-300)
+    bright = level > baseline + 0.5 * scale
+    noise = 1.4826 * float(np.median(np.abs(rest[bright]))) if bright.any() else 0.0
+    return noise, correlation_length(rest, 0)

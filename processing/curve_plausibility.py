@@ -59,10 +59,10 @@ def unmeasurable(tic: Tic, parameters: PlausibilityParameters) -> Limitation | N
 
 
 def has_enhancement(
-    outline: CurveOutline, selected: SelectedFit, floor_fraction: float, parameters: PlausibilityParameters
+    outline: CurveOutline, selected: SelectedFit, floor: float, parameters: PlausibilityParameters
 ) -> bool:
     """True where the best model describes its window better than a constant does, beyond the noise."""
-    power, floor, best = outline.relative_power[: selected.last], floor_fraction**2, selected.best
+    power, best = outline.relative_power[: selected.last], selected.best
     level = float(power.mean())
     constant = float(np.sum(np.log(level**2 + floor) - 2.0 * power / floor**0.5 * np.arctan(level / floor**0.5)))
     time_s = outline.time_s[: selected.last]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processing.bolus_fit import FIT_DEFAULTS, BolusFitParameters, SelectedFit, estimates, fit_models
+from processing.bolus_fit import FIT_DEFAULTS, BolusFitParameters, SelectedFit, estimates, fit_models, variance_floor
 from processing.bolus_models import SHORT_NAMES, BolusCurve
 from processing.cine import Cine
 from processing.curve_outline import CurveOutline, outline_curve
@@ -87,7 +87,7 @@ def fit_bolus(
     selected = fit_models(outline, parameters)
     if not np.isfinite(selected.best.deviance):
         return _refused(tic, _failed(tic), levels)
-    if not has_enhancement(outline, selected, parameters.floor_fraction, plausibility):
+    if not has_enhancement(outline, selected, variance_floor(outline, parameters), plausibility):
         return _refused(tic, second_bolus(outline, plausibility) or _no_enhancement(tic), levels)
     limitations = (
         *extent_limitations(selected.best.curve(outline.scale_au), outline, plausibility),
