@@ -26,6 +26,7 @@ from dicom_node.routing import (
     route,
 )
 from dicom_node.status import Status
+from reports.equipment import MANUFACTURER
 
 CINE = "1.2.840.10008.5.1.4.1.1.3.1"
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -133,3 +134,7 @@ def test_the_conformance_statement_says_what_the_code_does() -> None:
 @pytest.mark.parametrize("syntax", sorted(READABLE_SYNTAXES))
 def test_what_is_taken_from_the_network_can_be_decoded(syntax: str) -> None:
     assert syntax in VIDEO_SYNTAXES or callable(decoder_for(UID(syntax)))
+
+
+def test_the_receiver_knows_the_nodes_own_equipment_without_importing_its_reports() -> None:
+    assert OWN_EQUIPMENT == MANUFACTURER
