@@ -10,7 +10,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dicom_node.analysis import Allocate, Analysis, AnalysisRequest, Progress, analyse
-from dicom_node.cine_reader import open_cine
-from dicom_node.config import Settings
-from dicom_node.data_folder import DataFolder
-from dicom_node.errors import JobFailedError, UnreadableCineError
-from dicom_node.jobs import Job
+from dicom_node.errors import JobFailedError
+from dicom_node.measuring_order import MeasuringOrder
 from dicom_node.results import ResultFolder
 from dicom_node.roi_choice import GivenMasks
 from dicom_node.writing import write_results
@@ -33,17 +30,6 @@ from reports.errors import ReportsError
 
 MAP_ABOVE_BYTES = 2**30
 """A linear panel above 1 GB lives in a file that the kernel may write back, not in memory that it cannot."""
-BASE_MB = 450
-"""Interpreter, numeric stack, matplotlib and the rendered objects of one job (measured by benchmarks/)."""
-
-
-@dataclass(frozen=True)
-class MeasuringOrder:
-    """What a numeric child is told: pickled, so plain values only."""
-
-    settings: Settings
-    folder: DataFolder
-    job: Job
 
 
 def measure_job(order: MeasuringOrder) -> None:
@@ -76,19 +62,6 @@ def _request(order: MeasuringOrder, allocate: Allocate) -> AnalysisRequest:
         allocate=allocate,
         profile=job.scanner_profile,
     )
-
-
-def stated_memory_mb(files: list[Path]) -> int:
-    """What a job may need: its linear panel if the whole image were the panel, its B-mode twin, and the base.
-
-    Stated before a pixel is decoded, from the header; a cine that cannot be opened costs the base only.
-    """
-    try:
-        description = open_cine(files).description
-    except UnreadableCineError:
-        return BASE_MB
-    pixels = description.frames * description.rows * description.columns
-    return BASE_MB + math.ceil(pixels * (np.dtype(np.float32).itemsize + 1) / 2**20)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from dicom_node.config import Settings, result_digest
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ConfigurationError, UnreadableCineError
 from dicom_node.jobs import Job, job_name
-from dicom_node.measuring import MeasuringOrder, measure_files
+from dicom_node.measuring import measure_files
+from dicom_node.measuring_order import MeasuringOrder
 from dicom_node.roi_choice import GivenMasks
 from dicom_node.site_profiles import match_profile
 from reports.findings import Findings

@@ -90,15 +90,15 @@ def measure(job_name: str) -> Outcome:
     if here.children is None or here.memory is None:
         raise NodeError("this role has no numeric children: a fault of the node itself")
     # Brings numba, which makes memory executable: the sender, which shares this module, is not allowed that.
-    from dicom_node.measuring import MeasuringOrder, measure_job, stated_memory_mb
+    from dicom_node import measuring_order
 
-    order = MeasuringOrder(here.settings, here.folder, job)
-    wanted_mb = stated_memory_mb([Path(file) for file in job.files])
+    order = measuring_order.MeasuringOrder(here.settings, here.folder, job)
+    wanted_mb = measuring_order.stated_memory_mb([Path(file) for file in job.files])
     log.info("job started", job=job_name, acquisition=job.acquisition, memory_mb=wanted_mb)
     for attempt in range(1, CHILD_ATTEMPTS + 1):
         try:
             with here.memory.share(wanted_mb):
-                here.children.run(measure_job, order)
+                here.children.run(measuring_order.measure, order)
         except ChildDiedError as error:
             log.error("job lost its process", job=job_name, attempt=attempt, reason=str(error))
             failure = str(error)
