@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -207,6 +208,44 @@ def echoscu(port: int, *, called: str = "CEUS_NODE", calling: str = "SCANNER") -
     """A DICOM ping with DCMTK."""
     command = [find_peer("echoscu"), "-aec", called, "-aet", calling, LOOPBACK, str(port)]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+class PostgreSql:
+    """A real PostgreSQL cluster of its own on a free loopback port: `with PostgreSql() as database: database.url`.
+
+    It refuses to run as root, and no other user can enter a test's folder, so it lives in a folder of its own.
+    """
+
+    def __init__(self) -> None:
+        (self.port,) = free_ports(1)
+        self._folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+
+    @property
+    def url(self) -> str:
+        """As `[database] url` wants it."""
+        return f"postgresql+psycopg://postgres@{LOOPBACK}:{self.port}/postgres"
+
+    def __enter__(self) -> PostgreSql:
+        if os.geteuid() == 0:
+            shutil.chown(self._folder, "postgres")
+        cluster = str(self._folder / "cluster")
+        self._run("initdb", "-D", cluster, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        options = f"-p {self.port} -c listen_addresses={LOOPBACK} -c unix_socket_directories="
+        self._run("pg_ctl", "-D", cluster, "-w", "-l", str(self._folder / "log"), "-o", options, "start")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run("pg_ctl", "-D", str(self._folder / "cluster"), "-w", "-m", "immediate", "stop")
+        shutil.rmtree(self._folder)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
+        command = [str(places[-1]) if places else find_peer(program), *arguments]
+        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        done = subprocess.run(
+            [*as_user, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self._folder, check=False
+        )
+        assert done.returncode == 0, f"{program} failed ({done.returncode})"
 
 
 @contextmanager

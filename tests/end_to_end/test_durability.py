@@ -15,7 +15,7 @@ from processing.simulation.scenes import TINY_BOLUS, bolus_scene
 from tests.end_to_end.running_node import FINISH_LIMIT_S, RunningNode, until
 from tests.peers import Orthanc
 
-pytestmark = [pytest.mark.peers, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 
 PROFILE = """
 [series]
@@ -73,9 +73,13 @@ def test_an_exam_of_two_injections_stills_and_a_neighbour(tmp_path: Path) -> Non
         own = [o for o in orthanc.instances() if o["SOPInstanceUID"] in after]
         node.scan(*(_saved(orthanc, item["id"], tmp_path) for item in own))
         node.scan(*exam.send_order)
+        for path in (*exam.send_order, tiny_cine(tmp_path, "never scanned")):  # the PACS holds the cines too, ...
+            orthanc.rest("/instances", path.read_bytes())
+        forwarded = orthanc.rest("/modalities/node/store", orthanc.rest("/instances"))  # ... and forwards everything
+        assert forwarded["FailedInstancesCount"] == 0, "a PACS's queue is not blocked"
         done = tiny_cine(tmp_path, "marker")  # measured after everything above: what came before had its chance
         node.scan(done)
-        assert len(node.wait_for_results(5)) == 5, "own objects coming back, and sources sent again, start nothing"
+        assert len(node.wait_for_results(5)) == 5, "what comes back, or from the PACS, starts nothing"
 
 
 def _saved(orthanc: Orthanc, identifier: str, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from processing.simulation.scenes import SMALL_BOLUS, bolus_scene
 from tests.end_to_end.running_node import RunningNode
 from tests.peers import Orthanc, find_peer
 
-pytestmark = [pytest.mark.peers, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 
 PROFILE = """
 [profile.simulated]
