@@ -105,5 +105,6 @@ def test_the_contrast_panel_is_found_in_random_layouts() -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(3600)
 def test_the_contrast_panel_is_found_in_two_hundred_random_layouts() -> None:
     assert sum(found_or_said(seed) for seed in range(10, 210)) >= 196

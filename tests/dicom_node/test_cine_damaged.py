@@ -129,6 +129,7 @@ def test_damaged_files_are_refused_by_name_in_bounded_time_and_memory(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(3600)
 def test_two_thousand_damaged_files_are_refused_by_name(seeds: list[bytes], reader: Reader, tmp_path: Path) -> None:
     for seed in range(150, 2150):
         check_damage(seed, seeds, reader, tmp_path)
