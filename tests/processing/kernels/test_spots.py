@@ -1,0 +1,145 @@
+"""Filter, fit and centroids on single small frames, against scipy and closed forms; also without compilation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import correlate, uniform_filter
+from scipy.optimize import least_squares
+
+from processing.detection import rice_table
+from processing.kernels.centroid import radial_symmetry, weighted_average
+from processing.kernels.crowding import charge_neighbours
+from processing.kernels.gauss_newton import (
+    AMPLITUDE,
+    BACKGROUND,
+    COLUMNS,
+    NOISE,
+    OVERLAP,
+    PEAK_X,
+    PEAK_Z,
+    VAR_X,
+    VAR_Z,
+    X,
+    Z,
+    add_spot,
+    fit_spot,
+    judge_spot,
+)
+from processing.kernels.maxima import gaussian_taps, local_maxima, matched_filter, padded_width, scratch_of
+from processing.kernels.rician import refit_rician
+
+SHAPE = (17, 15)
+SIGMA = (1.1, 1.3)
+
+
+def spot_image(z: float, x: float, amplitude: float = 1.0, background: float = 0.2) -> np.ndarray:
+    rows, columns = np.arange(SHAPE[0])[:, None], np.arange(SHAPE[1])
+    g = np.exp(-((rows - z) ** 2) / (2 * SIGMA[0] ** 2) - (columns - x) ** 2 / (2 * SIGMA[1] ** 2))
+    return (background + amplitude * g).astype(np.float32)
+
+
+def fitted(image: np.ndarray, z: int, x: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    spot, gz, gx = np.zeros(COLUMNS), np.empty((2, 40)), np.empty((2, 40))
+    spot[[Z, PEAK_Z]], spot[[X, PEAK_X]] = z, x
+    assert fit_spot(image, *SIGMA, 3, 4, np.int64(10), spot, gz, gx)
+    return spot, gz, gx
+
+
+def test_the_filter_is_correlation_with_the_spot_over_a_box() -> None:
+    image = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    taps = np.tile(gaussian_taps(1.0, 3), (SHAPE[0], 1))
+    out = np.empty((SHAPE[0], padded_width(SHAPE[1])), dtype=np.float32)
+    matched_filter(image, taps, taps, scratch_of(*SHAPE, 3, 3), out)
+    g = np.outer(taps[0], taps[0]).astype(np.float64)
+    scale = 1 / ((g**2).sum() - g.sum() ** 2 / 169)
+    expected = scale * (
+        correlate(image.astype(np.float64), g, mode="mirror")
+        - g.sum() * uniform_filter(image.astype(np.float64), 13, mode="mirror")
+    )
+    assert np.abs(out[:, : SHAPE[1]] - expected).max() < 1e-5
+
+
+def test_of_equal_neighbours_the_first_is_the_peak() -> None:
+    image = np.zeros((8, 32), dtype=np.float32)
+    image[3, 4:6] = 1.0
+    peaks = np.zeros((64, 2), dtype=np.int32)
+    assert local_maxima(image, 20, np.full((8, 32), 0.5, dtype=np.float32), peaks) == 1
+    assert peaks[0].tolist() == [3, 4]
+
+
+def test_a_clean_spot_is_found_exactly() -> None:
+    spot, _, _ = fitted(spot_image(8.3, 6.8), 8, 7)
+    assert spot[[Z, X, AMPLITUDE, BACKGROUND]] == pytest.approx([8.3, 6.8, 1.0, 0.2], abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_fit_is_the_least_squares_fit(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    image = spot_image(8.3, 6.8) + 0.1 * rng.standard_normal(SHAPE).astype(np.float32)
+    spot, gz, gx = fitted(image, 8, 7)
+    rows, columns = np.arange(5, 12)[:, None], np.arange(3, 12)
+    window = image[5:12, 3:12].astype(np.float64)
+
+    def residual(p: np.ndarray) -> np.ndarray:
+        g = np.exp(-((rows - p[0]) ** 2) / (2 * SIGMA[0] ** 2) - (columns - p[1]) ** 2 / (2 * SIGMA[1] ** 2))
+        return np.asarray(p[2] * g + p[3] - window).ravel()
+
+    oracle = least_squares(residual, [8, 7, 1, 0.2], xtol=1e-12, ftol=1e-12)
+    # Steps end below a thousandth of the width.
+    assert spot[[Z, X, AMPLITUDE, BACKGROUND]] == pytest.approx(oracle.x, abs=2e-3)
+    covariance = np.linalg.inv(oracle.jac.T @ oracle.jac)
+    assert spot[[VAR_Z, VAR_X]] == pytest.approx(np.diag(covariance)[:2], rel=0.02)
+    judge_spot(image, *SIGMA, 3, 4, spot, gz, gx)
+    assert 0.03 < spot[NOISE] < 0.2
+
+
+def test_adding_and_subtracting_a_spot_leaves_nothing() -> None:
+    image = np.zeros(SHAPE, dtype=np.float32)
+    spot, gz, gx = fitted(spot_image(8.3, 6.8), 8, 7)
+    add_spot(image, spot, 1.0, *SIGMA, gz, gx)
+    assert image.max() == pytest.approx(spot_image(8.3, 6.8, background=0).max(), abs=1e-4)
+    add_spot(image, spot, -1.0, *SIGMA, gz, gx)
+    assert np.abs(image).max() < 1e-6
+
+
+def test_a_far_neighbour_costs_nothing_and_a_near_one_a_lot() -> None:
+    """Against the inverse of the joint information of both spots, on a fine window without background."""
+    grid = np.arange(-40, 60)
+    for distance in (1.5, 2.5, 6.0):
+        spots = np.zeros((2, COLUMNS))
+        spots[:, [AMPLITUDE, OVERLAP, VAR_Z, VAR_X]] = 1.0
+        spots[1, X] = distance * 2.0
+        charge_neighbours(spots, 2, np.full((1, 2), 2.0))
+        columns = []
+        for x in (0.0, distance * 2.0):
+            g = np.exp(-(grid[:, None] ** 2 + (grid[None, :] - x) ** 2) / 8)
+            columns += [g, g * grid[:, None] / 4, g * (grid[None, :] - x) / 4]
+        jacobian = np.stack([c.ravel() for c in columns], axis=1)
+        alone = np.linalg.inv(jacobian[:, :3].T @ jacobian[:, :3])
+        joint = np.linalg.inv(jacobian.T @ jacobian)
+        assert spots[0, VAR_Z] == pytest.approx(joint[1, 1] / alone[1, 1], rel=1e-3)
+        assert spots[0, VAR_X] == pytest.approx(joint[2, 2] / alone[2, 2], rel=1e-3)
+
+
+def test_a_magnitude_without_noise_to_speak_of_is_left_where_it_is() -> None:
+    image = spot_image(8.3, 6.8, background=0.0)
+    spot, gz, gx = fitted(image, 8, 7)
+    refit_rician(image, *SIGMA, 3, 4, 1e-3, rice_table(), spot, gz, gx)
+    assert spot[[Z, X]] == pytest.approx([8.3, 6.8], abs=2e-3)
+
+
+@pytest.mark.parametrize("method", [weighted_average, radial_symmetry])
+def test_a_spot_in_the_middle_is_in_the_middle(method: object) -> None:
+    g = np.exp(-(np.arange(-3, 4)[:, None] ** 2 + np.arange(-3, 4) ** 2) / 2.0)
+    position = np.empty(2)
+    method(g, position)  # type: ignore[operator]
+    assert position == pytest.approx([3.0, 3.0], abs=1e-9)
+
+
+def test_radial_symmetry_follows_a_shift() -> None:
+    rows, columns = np.arange(7)[:, None], np.arange(7)
+    position = np.empty(2)
+    radial_symmetry(np.exp(-((rows - 3.3) ** 2 + (columns - 2.8) ** 2) / 2.0), position)
+    # 3 x 3 smoothing at the window's border bends a little.
+    assert position == pytest.approx([3.3, 2.8], abs=0.05)
