@@ -1,0 +1,104 @@
+"""The full chain without a socket: speckle, 8-bit tinted dual view, JPEG, panels, tint, level map, curve, fit."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from processing.bolus_models import SHORT_NAMES
+from processing.cine import CineDescription, DisplayProfile, FrameBlock
+from processing.comparison import amplitude_ratios
+from processing.intake import examine, take_cine
+from processing.perfusion import LevelQuality, fit_bolus, saturated_fraction
+from processing.roi import Roi
+from processing.simulation.display import Display
+from processing.simulation.scene import Scene
+from processing.simulation.scenes import SMALL_BOLUS, bolus_scene
+from processing.tic import time_intensity_curve
+
+
+@dataclass(frozen=True)
+class JpegCine:
+    """A scene as a scanner stores it lossily: each frame a JPEG of this quality, chroma halved."""
+
+    scene: Scene
+    quality: int
+    grey: bool = False
+
+    @cached_property
+    def description(self) -> CineDescription:
+        return replace(self.scene.description, lossy=True, colour=not self.grey)
+
+    def luma(self) -> JpegCine:
+        """The Y' of the same codestreams, as the node's reader offers it."""
+        return replace(self, grey=True)
+
+    def blocks(self) -> Iterator[FrameBlock]:
+        for block in self.scene.blocks():
+            yield FrameBlock(self._coded(block.pixels), block.first_frame)
+
+    def sample(self, frames: Sequence[int]) -> NDArray[np.uint8]:
+        return self._coded(self.scene.sample(frames))
+
+    def _coded(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        decoded = []
+        for frame in frames:
+            stream = io.BytesIO()
+            Image.fromarray(frame).save(stream, "JPEG", quality=self.quality)
+            image = Image.open(stream)
+            if self.grey:
+                image.draft("L", None)
+            decoded.append(np.asarray(image.convert("L" if self.grey else "RGB")))
+        return np.stack(decoded)
+
+
+def errors(seed: int, range_db: float, quality: int) -> dict[str, float]:
+    """Percent (TTP: s) by name; names ending in " ratio" are lesion over reference."""
+    scene = bolus_scene(replace(SMALL_BOLUS, display=Display(dynamic_range_db=range_db), breathing=None), seed)
+    source, truth = JpegCine(scene, quality), scene.truth
+    profile = DisplayProfile(dynamic_range_db=range_db)
+    cine = take_cine(source, examine(source, profile)).cine
+    found, fits = {}, []
+    assert truth.lesion_mask is not None
+    assert truth.reference_mask is not None
+    assert truth.lesion is not None
+    assert truth.lesion.bolus is not None
+    assert truth.reference is not None
+    assert truth.reference.bolus is not None
+    for mask, label in ((truth.lesion_mask, "lesion"), (truth.reference_mask, "reference")):
+        roi = Roi(mask.copy(), label, "file")
+        levels = LevelQuality(saturated_fraction(cine, roi))
+        fits.append(fit_bolus(time_intensity_curve(cine, roi), levels=levels))
+    for name in ("PE", "AUC", "RT", "FT", "mTT", "TTP"):
+        measured, true = getattr(fits[0].metrics, SHORT_NAMES[name]), getattr(truth.lesion.bolus, SHORT_NAMES[name])
+        found[name] = measured.value - true if name == "TTP" else 100.0 * (measured.value / true - 1.0)
+    for name in ("PE", "AUC"):
+        field = SHORT_NAMES[name]
+        true = getattr(truth.lesion.bolus, field) / getattr(truth.reference.bolus, field)
+        found[f"{name} ratio"] = 100.0 * (amplitude_ratios(*fits)[name].value / true - 1.0)
+    return found
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("cines", [1, pytest.param(20, marks=pytest.mark.full)])
+def test_a_lossy_dual_view_cine_of_known_range_gives_the_parameters_of_its_tissue(cines: int) -> None:
+    all_errors = []
+    for index in range(cines):
+        range_db, quality = (50.0, 40.0, 60.0)[index % 3], (90, 95)[index % 2]
+        all_errors.append(errors(index + 1, range_db, quality))
+        print(
+            f"\n{range_db:.0f} dB q{quality}: " + "  ".join(f"{n} {v:+.2f}" for n, v in all_errors[-1].items()), end=""
+        )
+    p95 = {name: float(np.percentile([abs(e[name]) for e in all_errors], 95)) for name in all_errors[0]}
+    print("\np95: " + "  ".join(f"{name} {value:.2f}" for name, value in p95.items()))
+    # Issue: PE and AUC 4 % absolute, ratios 2 %, timing 2 %, TTP 0.1 s.
+    for name, value in p95.items():
+        limit = 0.1 if name == "TTP" else 4.0 if name in ("PE", "AUC") else 2.0
+        assert value <= limit, name
