@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from reports import codes
 from reports.comparison_page import comparison_page
 from reports.derived_grid import Grid
 from reports.findings import Findings
@@ -17,6 +18,7 @@ from reports.page import png_bytes
 from reports.parametric_map import parametric_map
 from reports.pictures import PictureInputs
 from reports.presentation_state import presentation_state
+from reports.quantity_maps import QuantityMap
 from reports.result_object import ResultContext
 from reports.secondary_capture import secondary_capture
 from reports.segmentation import Segment, segmentation
@@ -68,6 +70,8 @@ def build_results(
     but not stored.
     """
     options, masks = options or ReportOptions(), masks or MaskInputs()
+    if findings.source.time_zero == "first frame":
+        inputs = replace(inputs, perfusion_maps=tuple(map(_counted_from_first_frame, inputs.perfusion_maps)))
     objects: list[tuple[str, Dataset]] = []
     pictures: list[tuple[str, bytes]] = []
     if findings.quality.contrast_found:
@@ -99,6 +103,12 @@ def _data_objects(
                 yield f"pm_{quantity.name.lower()}.dcm", parametric_map(quantity, context, index)
     if options.presentation_state and (state := presentation_state(findings, context)) is not None:
         yield "csps.dcm", state
+
+
+def _counted_from_first_frame(quantity: QuantityMap) -> QuantityMap:
+    """AT and TTP counted from the first frame are never called by the standard's names."""
+    concept = codes.LOOP_TIME_CODES.get(quantity.name)
+    return quantity if concept is None else replace(quantity, concept=concept, meaning=concept.meaning)
 
 
 def _pages(findings: Findings, inputs: PictureInputs) -> Iterator[tuple[str, str, PageDrawer]]:

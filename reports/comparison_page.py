@@ -24,7 +24,7 @@ from reports.page import (
     new_page,
     number,
     unit_words,
-    wrapped,
+    with_interval,
 )
 from reports.page_frame import draw_footer, draw_header
 from reports.pictures import PictureInputs
@@ -92,7 +92,7 @@ def _draw_context(page: Page, findings: Findings) -> None:
     page.text(area.x + 20, area.y + 14, "How far it can be compared", fontsize=HEADING, fontweight="bold")
     y = area.y + 54
     for name, words, colour in _context_lines(comparison):
-        lines = wrapped(words, 40)
+        lines = page.lines(words, area.width - 190, SMALL)
         page.text(area.x + 20, y, name, color=MUTED, fontsize=SMALL, linespacing=1.25)
         page.text(area.x + 170, y, "\n".join(lines), color=colour, fontsize=SMALL, linespacing=1.25)
         y += 22 * len(lines) + 10
@@ -176,8 +176,8 @@ def _draw_trend(page: Page, area: Area, comparison: Comparison) -> None:
 def _words(quantity: Quantity) -> str:
     if quantity.value is None:
         return "–"
-    interval = "" if quantity.low is None else f"  [{number(quantity.low)}, {number(quantity.high)}]"
-    return f"{number(quantity.value)} {unit_words(quantity.unit)}".strip() + interval
+    value, _, interval = with_interval(quantity.value, quantity.low, quantity.high).partition("  ")
+    return f"{value} {unit_words(quantity.unit)}".strip() + (f"  {interval}" if interval else "")
 
 
 def _change(change: Change) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.findings import Findings, Quantity, SuperResolution
-from reports.map_view import AMPLITUDE, DENSITY, DIRECTION, SPEED, TIME, MapStyle, draw_map
-from reports.page import HEADING, MUTED, SMALL, Area, Page, new_page, number, unit_words, wrapped
+from reports.map_view import AMPLITUDE, DENSITY, DIRECTION, SPEED, TIME, MapStyle, draw_map, draw_missing
+from reports.page import HEADING, MUTED, SMALL, Area, Page, new_page, number, unit_words, with_interval
 from reports.page_frame import draw_footer, draw_header
 from reports.parameters import BY_SYMBOL
 from reports.pictures import PanelView, PictureInputs
@@ -17,6 +17,8 @@ from reports.result_object import ResultContext
 
 BODY_AREA = Area(24, 104, 1552, 1036)
 GAP = 16
+SHOWN = ("PE", "WiR", "AUC", "TTP", "RT", "mTT")
+"""The page's places: amplitudes above, times below. A map that was withheld leaves its place empty, by name."""
 
 
 def perfusion_maps_page(findings: Findings, inputs: PictureInputs, context: ResultContext) -> NDArray[np.uint8]:
@@ -24,8 +26,13 @@ def perfusion_maps_page(findings: Findings, inputs: PictureInputs, context: Resu
     with new_page() as page:
         where = "over B-mode" if inputs.bmode is not None else "over the contrast panel"
         draw_header(page, "Perfusion maps", f"Parameters per pixel, {where}; blank where no valid fit", context)
-        for quantity, area in zip(inputs.perfusion_maps, _tiles(3, 2), strict=False):
-            draw_map(page, area, quantity, _style(quantity.name), _ground(inputs), findings)
+        given = {quantity.name: quantity for quantity in inputs.perfusion_maps}
+        names = SHOWN if set(given) <= set(SHOWN) else tuple(given)
+        for symbol, area in zip(names, _tiles(3, 2), strict=False):
+            if symbol in given:
+                draw_map(page, area, given[symbol], _style(symbol), _ground(inputs), findings)
+            else:
+                draw_missing(page, area, symbol, BY_SYMBOL[symbol].meaning)
         draw_footer(page, findings, context)
         return page.rgb()
 
@@ -70,10 +77,9 @@ def _draw_figures(page: Page, area: Area, result: SuperResolution) -> None:
         if figure is None or figure.value is None:
             continue
         y = area.y + 50 + index * step
-        words = f"{number(figure.value)} {unit_words(figure.unit)}".strip()
-        if figure.low is not None and figure.high is not None:
-            words += f"  [{number(figure.low)}, {number(figure.high)}]"
-        page.text(area.x + 20, y, wrapped(name, 60)[0], color=MUTED, fontsize=SMALL)
+        value, _, interval = with_interval(figure.value, figure.low, figure.high).partition("  ")
+        words = f"{value} {unit_words(figure.unit)}".strip() + (f"  {interval}" if interval else "")
+        page.text(area.x + 20, y, name, color=MUTED, fontsize=SMALL)
         page.text(area.right - 20, y, words, fontsize=SMALL, ha="right")
 
 

@@ -65,6 +65,15 @@ def draw_map(
         _draw_key(page, Area(area.right - KEY_WIDTH + 4, placed.y, 18, placed.height), quantity, style, limits)
 
 
+def draw_missing(page: Page, area: Area, name: str, meaning: str) -> None:
+    """The place of a map that does not exist."""
+    page.box(area)
+    title = page.text(area.x + 18, area.y + 12, name, fontsize=HEADING, fontweight="bold")
+    page.text(area.x + 28 + page.width_px(title), area.y + 15, meaning, color=MUTED, fontsize=SMALL)
+    words = "no map: see the limitations"
+    page.text(area.x + area.width / 2, area.y + area.height / 2, words, color=MUTED, ha="center", va="center")
+
+
 def display_range(quantity: QuantityMap, style: MapStyle) -> tuple[float, float] | None:
     """The values at the ends of the key: least and greatest of the map; the full circle for directions."""
     if quantity.range is None:

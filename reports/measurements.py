@@ -55,6 +55,9 @@ def _measurement(figure: Figure) -> Measurement:
     item = Measurement(
         figure.name, quantity.value, codes.ucum(quantity.unit), method=figure.method, derivation=figure.derivation
     )
+    measured = item[0].MeasuredValueSequence[0]
+    # DS holds 16 characters and highdicom may write 17; the number itself stands beside it in double precision.
+    measured.NumericValue, measured.FloatingPointValue = f"{quantity.value:.10g}", float(quantity.value or 0.0)
     added = [CodeContentItem(name, value, RelationshipTypeValues.HAS_PROPERTIES) for name, value in figure.properties]
     if quantity.low is not None and quantity.high is not None:
         words = f"{quantity.low:.10g} to {quantity.high:.10g}"  # ten digits: read back to better than 1e-6

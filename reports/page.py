@@ -106,6 +106,29 @@ class Page:
         """How wide drawn words are."""
         return float(artist.get_window_extent(self.figure.canvas.get_renderer()).width)
 
+    def lines(self, words: str, width_px: float, fontsize: float) -> list[str]:
+        """`words` broken where the next word would pass `width_px`, measured in the font that draws it."""
+        from matplotlib.font_manager import FontProperties
+
+        renderer, font = self.figure.canvas.get_renderer(), FontProperties(family="DejaVu Sans", size=fontsize)
+
+        def width(text: str) -> float:
+            return float(renderer.get_text_width_height_descent(text, font, ismath=False)[0])
+
+        lines = [""]
+        left = words.split()
+        while left:
+            longer = f"{lines[-1]} {left[0]}".strip()
+            if width(longer) <= width_px:
+                lines[-1] = longer
+                del left[0]
+            elif lines[-1]:
+                lines.append("")
+            else:  # a word that no line holds, such as a UID
+                fits = max((n for n in range(2, len(left[0])) if width(left[0][:n]) <= width_px), default=1)
+                lines[-1], left[0] = left[0][:fits], left[0][fits:]
+        return lines
+
     def rgb(self) -> NDArray[np.uint8]:
         """The rendered page, (1200, 1600, 3)."""
         self.figure.canvas.draw()
@@ -147,6 +170,18 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{mantissa.replace('-', '−')}·{power_of_ten(int(exponent))}"
 
 
+def with_interval(value: float, low: float | None, high: float | None) -> str:
+    """A value and its interval, the bounds to the decimals of the value: columns keep their width."""
+    words = number(value)
+    if low is None or high is None:
+        return words
+    if "·" in words:
+        return f"{words}  [{number(low)}, {number(high)}]"
+    decimals = len(words.partition(".")[2])
+    bounds = [f"{bound:.{decimals}f}".replace("-", "−") for bound in (low, high)]
+    return f"{words}  [{bounds[0]}, {bounds[1]}]"
+
+
 def power_of_ten(exponent: int) -> str:
     """10 to an exponent as it is printed; nothing for 0."""
     return "" if exponent == 0 else f"10{str(exponent).translate(SUPERSCRIPTS)}"
@@ -158,10 +193,3 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def unit_words(unit: str) -> str:
     """A UCUM unit as it is printed."""
     return UNITS.get(unit, unit)
-
-
-def wrapped(words: str, characters: int) -> list[str]:
-    """Lines of at most so many characters; words longer than a line are cut, never dropped."""
-    import textwrap
-
-    return textwrap.wrap(words, characters, break_long_words=True) or [""]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from reports.findings import Findings
-from reports.page import AMBER, BODY, HEIGHT_PX, MUTED, SMALL, TITLE, WIDTH_PX, Page, wrapped
+from reports.page import AMBER, BODY, HEIGHT_PX, MUTED, SMALL, TITLE, WIDTH_PX, Page
 from reports.result_object import ResultContext
 
 
 def draw_header(page: Page, title: str, subtitle: str, context: ResultContext) -> None:
     """Title, what it is about, and the line that says what it may be used for."""
     page.text(28, 20, title, fontsize=TITLE, fontweight="bold")
-    page.text(28, 64, subtitle, color=MUTED, fontsize=BODY)
-    lines = wrapped(context.disclaimer, 64)[:2]
+    page.text(28, 68, subtitle, color=MUTED, fontsize=BODY)
+    lines = page.lines(context.disclaimer, 520, BODY)[:2]
     frame = {"boxstyle": "round,pad=0.55", "facecolor": "none", "edgecolor": AMBER, "linewidth": 1.4}
     page.text(
         WIDTH_PX - 38,
-        50,
+        38,
         "\n".join(lines),
         color=AMBER,
         fontsize=BODY,

@@ -111,11 +111,61 @@ def finish(dataset: Dataset, context: ResultContext) -> None:
     context.source.write_character_set(dataset)
 
 
+UNPAIRED = frozenset(
+    [
+        "LIVER",
+        "ABDOMEN",
+        "ABDOMENPELVIS",
+        "THYROID",
+        "NECK",
+        "CHEST",
+        "HEART",
+        "PROSTATE",
+        "PANCREAS",
+        "SPLEEN",
+        "BLADDER",
+        "UTERUS",
+        "GALLBLADDER",
+        "BRAIN",
+        "HEAD",
+        "PELVIS",
+        "AORTA",
+        "STOMACH",
+        "RECTUM",
+        "COLON",
+        "SKULL",
+        "ESOPHAGUS",
+        "PENIS",
+        "CERVIX",
+        "VAGINA",
+        "WHOLEBODY",
+        "SPINE",
+        "LSPINE",
+        "TSPINE",
+        "CSPINE",
+        "TRACHEA",
+        "MEDIASTINUM",
+        "DUODENUM",
+        "JEJUNUM",
+        "ILEUM",
+        "LARYNX",
+        "PHARYNX",
+        "TONGUE",
+        "BACK",
+        "THYMUS",
+        "URETHRA",
+    ]
+)
+"""Body parts that have no side (PS3.16 Annex L): Laterality must then be absent."""
+
+
 def write_body_part(dataset: Dataset, source: Dataset) -> None:
     """Body part and side as the source says them; a side that nobody recorded is written as unknown (type 2C)."""
-    if body_part := source.get("BodyPartExamined"):
+    body_part = str(source.get("BodyPartExamined") or "")
+    if body_part:
         dataset.BodyPartExamined = body_part
-    dataset.Laterality = source.get("Laterality") or ""
+    if body_part not in UNPAIRED:
+        dataset.Laterality = source.get("Laterality") or ""
 
 
 def dicom_bytes(dataset: Dataset) -> bytes:

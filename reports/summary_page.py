@@ -30,7 +30,7 @@ from reports.page import (
     number,
     power_of_ten,
     unit_words,
-    wrapped,
+    with_interval,
 )
 from reports.page_frame import draw_footer, draw_header
 from reports.parameters import PERFUSION_PARAMETERS
@@ -53,7 +53,7 @@ OUTLINED_BY = {
 SHORT = {
     "WiAUC": "Wash-in area",
     "WoAUC": "Wash-out area",
-    "WiWoAUC": "Wash-in + wash-out area",
+    "WiWoAUC": "Wash-in + -out area",
     "AUC": "Area under the curve",
 }
 SEVERITY = {"refused": ("×", "#ff8f70"), "degraded": ("!", AMBER), "note": ("i", "#8fb8de")}
@@ -129,11 +129,8 @@ class Column:
             return "–"
         scale = 1.0 if quantity.unit == "{ratio}" else 10.0**-exponent
         sign = "" if self.title in COLUMN_TITLES.values() else ("× " if quantity.unit == "{ratio}" else "Δ ")
-        if quantity.low is None or quantity.high is None:
-            return f"{sign}{number(quantity.value * scale)}"
-        return (
-            f"{sign}{number(quantity.value * scale)}  [{number(quantity.low * scale)}, {number(quantity.high * scale)}]"
-        )
+        low, high = (None if bound is None else bound * scale for bound in (quantity.low, quantity.high))
+        return sign + with_interval(quantity.value * scale, low, high)
 
 
 def _row_exponent(quantities: list[Quantity | None]) -> int:
@@ -163,14 +160,14 @@ def draw_table(page: Page, area: Area, findings: Findings) -> None:
         y = top + 46 + (index + 0.5) * step - min(step, 30) / 2
         exponent = _row_exponent([column.figure(parameter.symbol) for column in columns])
         unit = f"{power_of_ten(exponent)} {unit_words(parameter.unit)}".strip()
-        cells = [(124.0, SHORT.get(parameter.symbol, parameter.meaning)), (350.0 if size == SMALL else 430.0, unit)]
+        cells = [(124.0, SHORT.get(parameter.symbol, parameter.meaning)), (336.0 if size == SMALL else 430.0, unit)]
         page.text(area.x + 20, y, parameter.symbol, fontsize=size + 0.5, fontweight="bold", va="center")
         for offset, words in cells:
             page.text(area.x + offset, y, words, color=MUTED, fontsize=size, va="center")
         for column in columns:
             page.text(column.right, y, column.words(parameter.symbol, exponent), fontsize=size, ha="right", va="center")
     if missing:
-        lines = wrapped(f"No value: {', '.join(missing)} (see limitations)", 100)
+        lines = page.lines(f"No value: {', '.join(missing)} (see limitations)", area.width - 40, SMALL)
         page.text(area.x + 20, area.bottom - 12, "\n".join(lines), color=MUTED, fontsize=SMALL, va="bottom")
 
 
@@ -178,7 +175,7 @@ def _columns(findings: Findings, area: Area) -> Iterator[Column]:
     by_label, ratio, difference = findings.perfusion.by_label, findings.perfusion.ratio, findings.perfusion.difference_s
     labels = [label for label in LABELS if label in by_label]
     both = bool(ratio or difference)
-    right = area.right - 20 - (215 if both else 0) - 184 * (len(labels) - 1)
+    right = area.right - 20 - (224 if both else 0) - 184 * (len(labels) - 1)
     for index, label in enumerate(labels):
 
         def figure(symbol: str, label: RoiLabel = label) -> Quantity | None:
@@ -207,9 +204,10 @@ def draw_quality(page: Page, area: Area, findings: Findings) -> None:
     page.text(area.x + 20, area.y + 14, "Quality and limitations", fontsize=HEADING, fontweight="bold")
     y = area.y + 50
     for name, words in _quality_lines(findings):
-        lines = wrapped(words, 37)
-        page.text(area.x + 20, y, name, color=MUTED, fontsize=SMALL, linespacing=1.2)
-        page.text(area.x + 158, y, "\n".join(lines), fontsize=SMALL, linespacing=1.2)
+        lines = page.lines(words, area.width - 178, SMALL)
+        page.text(area.x + 20, y + 14, name, color=MUTED, fontsize=SMALL, va="baseline")
+        for index, line in enumerate(lines):
+            page.text(area.x + 158, y + 14 + 20 * index, line, fontsize=SMALL, va="baseline")
         y += 2.5 + 20 * len(lines)
     page.rule(area.x + 20, area.right - 20, y + 4)
     _draw_limitations(page, Area(area.x + 20, y + 14, area.width - 40, area.bottom - y - 22), findings)
@@ -246,12 +244,13 @@ def _quality_lines(findings: Findings) -> Iterator[tuple[str, str]]:
 
 def _draw_limitations(page: Page, area: Area, findings: Findings) -> None:
     ordered = sorted(findings.quality.limitations, key=lambda limitation: list(SEVERITY).index(limitation.severity))
+    ordered = list({limitation.text: limitation for limitation in reversed(ordered)}.values())[::-1]  # said once
     if not ordered:
         page.text(area.x, area.y, "No limitation was found.", color=MUTED, fontsize=SMALL)
         return
     y, line = area.y, 21.0
     for index, limitation in enumerate(ordered):
-        lines = wrapped(limitation.text, 54)
+        lines = page.lines(limitation.text, area.width - 20, SMALL)
         left = len(ordered) - index
         room = area.bottom - y - (line if left > 1 else 0)
         if len(lines) * line > room:
@@ -275,7 +274,7 @@ def no_contrast_page(findings: Findings, inputs: PictureInputs, context: ResultC
         page.box(card, edge=LINE)
         page.text(card.x + 24, card.y + 24, "No contrast enhancement found", fontsize=18, fontweight="bold")
         reason = findings.quality.contrast_reason or "no reason recorded"
-        lines = wrapped(reason[0].upper() + reason[1:], 44)
+        lines = page.lines(reason[0].upper() + reason[1:], card.width - 48, HEADING)
         page.text(card.x + 24, card.y + 70, "\n".join(lines), fontsize=HEADING, linespacing=1.35)
         y = card.y + 100 + 28 * len(lines)
         page.rule(card.x + 24, card.right - 24, y)

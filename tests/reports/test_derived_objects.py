@@ -11,8 +11,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from processing.cine import Box, Spacing
-from reports.build import Results, build_results
+from processing.cine import Box, Spacing, TimeZeroKind
+from reports.build import ReportOptions, Results, build_results
 from reports.contours import mask_outline_px, polygon_area_px2, polygon_mask
 from reports.derived_grid import Grid
 from reports.errors import InvalidFindingsError, UnreadableObjectError
@@ -96,6 +96,23 @@ def test_a_map_keeps_its_values_its_unit_and_where_it_has_none() -> None:
     # 320 columns of 0.15 mm in 106 map pixels
     spacing = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
     assert spacing[1] == pytest.approx(320 * 0.15 / 106, rel=1e-9)
+
+
+@pytest.mark.parametrize(("time_zero", "code"), [("bolus start", "113069"), ("first frame", "TTP_LOOP")])
+def test_a_time_map_is_called_time_to_peak_only_after_an_injection(time_zero: TimeZeroKind, code: str) -> None:
+    values = np.full((8, 8), 14.0, np.float32)
+    timed = perfusion_map("TTP", values, CONTRAST_BOX, Spacing(0.15, 0.15))
+    drawn = dataclasses.replace(picture_inputs(()), perfusion_maps=(timed,))
+    findings = full_findings()
+    findings = dataclasses.replace(findings, source=dataclasses.replace(findings.source, time_zero=time_zero))
+    made = dict(build_results(findings, drawn, context(), ReportOptions(pictures=False)).objects)["pm_ttp.dcm"]
+    (mapping,) = made.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence
+    (quantity,) = [
+        item.ConceptCodeSequence[0].CodeValue
+        for item in mapping.QuantityDefinitionSequence
+        if item.ConceptNameCodeSequence[0].CodeValue == "246205007"
+    ]
+    assert quantity == code
 
 
 def test_seg_and_maps_of_one_cine_share_one_frame_of_reference() -> None:

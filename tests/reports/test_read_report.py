@@ -12,10 +12,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from processing.limitations import Limitation
+from processing.metrics import Estimate, PerfusionMetrics
 from reports import codes
 from reports.build import ReportOptions, Results, build_results
 from reports.errors import SourceHeaderError, UnreadableObjectError
-from reports.findings import Findings, Quantity
+from reports.findings import Findings, Perfusion, Quantity, RoiPerfusion
 from reports.parameters import PERFUSION_PARAMETERS
 from reports.read_back.report import ReadReport, ReportedGroup, read_report
 from reports.result_object import ResultContext, dicom_bytes
@@ -177,6 +178,9 @@ HARD_HEADERS: dict[str, dict[str, object]] = {
     },
     "no accession": {"AccessionNumber": ""},
     "missing type 2": {"PatientBirthDate": None, "PatientSex": None, "StudyID": None, "ReferringPhysicianName": None},
+    "liver": {"BodyPartExamined": "LIVER", "Laterality": None},
+    "left kidney": {"BodyPartExamined": "KIDNEY", "Laterality": "L"},
+    "some breast": {"BodyPartExamined": "BREAST"},
     "nameless": {"PatientName": "", "PatientID": "", "StudyDate": "", "StudyTime": ""},
 }
 
@@ -195,6 +199,20 @@ def test_hard_headers_give_valid_objects_of_the_same_patient(name: str, tmp_path
         assert made.PatientID == source.get("PatientID", "")
         assert made.StudyInstanceUID == source.StudyInstanceUID
         assert all(len(e.value) <= 64 for e in made.iterall() if e.VR == "UI" and isinstance(e.value, str))
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("value", [9.999999999999998, 1 / 3, -1.2345678901234567e-12, 123456789.123456789, 1e300])
+def test_awkward_numbers_fit_their_value_representation_and_come_back_exactly(value: float, tmp_path: Path) -> None:
+    metrics = PerfusionMetrics(model="none", time_to_peak_s=Estimate(value))
+    findings = dataclasses.replace(panel_findings(), perfusion=Perfusion({"panel": RoiPerfusion(metrics)}))
+    path = tmp_path / "sr.dcm"
+    path.write_bytes(dicom_bytes(structured_report(findings, context())))
+    assert dciodvfy(path).errors == ()
+    (panel,) = read_report(dcmread(path)).of_finding(codes.own("PANEL"))
+    said = panel.quantity(codes.PERFUSION_CODES["TTP"])
+    assert said is not None
+    assert said.value == value
 
 
 def test_limitations_in_any_language_move_the_report_to_utf_8() -> None:
