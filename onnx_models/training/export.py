@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -100,26 +98,6 @@ def inference_row(content: bytes, shape: tuple[int, ...], asked: str) -> dict[st
     milliseconds = 1e3 * float(np.median(spent_s[1:]))
     size = f"{shape[2]} x {shape[3]}"
     return {"what": f"inference of {size}, one core, ms", "value": round(milliseconds, 2), "asked": asked}
-
-
-_MEMORY = """
-import resource, sys
-import numpy as np
-from onnx_models.session import open_session
-session = open_session(open(sys.argv[1], "rb").read())
-given = np.zeros([int(n) for n in sys.argv[2].split(",")], dtype=np.float32)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-session.run(given, 60.0)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
-
-
-def memory_row(path: Path, shape: tuple[int, ...]) -> dict[str, Any]:
-    """What the first call adds to the peak memory of a fresh process (Linux counts in kB)."""
-    sides = ",".join(map(str, shape))
-    told = subprocess.run([sys.executable, "-c", _MEMORY, str(path), sides], capture_output=True, text=True, check=True)
-    size = f"{shape[2]} x {shape[3]}"
-    return {"what": f"memory that one call of {size} adds, MB", "value": round(int(told.stdout) / 1024, 1)}
 
 
 def device_uid(sha256: str) -> str:
