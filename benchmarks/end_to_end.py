@@ -74,6 +74,7 @@ def one_process(folder: Path, cine: Path) -> None:
     receive, send = context.Pipe(duplex=False)
     child = context.Process(target=_measure, args=(folder, cine, send))
     child.start()
+    send.close()  # so that a child that dies ends the waiting below
     rows, peak_mb, stated_mb = receive.recv()
     child.join()
     print(f"{'in one process':42s} {'first, s':>9s} {'CPU':>7s} {'warm, s':>9s} {'CPU':>7s}")
