@@ -40,7 +40,7 @@ def trackpy_numba(frames: NDArray[np.float32], threshold: float) -> NDArray[np.f
     import trackpy
 
     trackpy.quiet()
-    table = trackpy.batch(frames, 7, minmass=20 * threshold, separation=4, engine="numba", processes=1)
+    table = trackpy.batch(frames, 7, minmass=4 * threshold, separation=4, engine="numba", processes=1)
     return np.asarray(table[["frame", "y", "x"]].to_numpy())
 
 
