@@ -33,7 +33,7 @@ class BolusFitParameters:
     floor_fraction: standard deviation, as a fraction of the peak, below which noise stops shrinking with the signal;
       0.01 to 0.05 cost nothing on pure speckle, 0.1 widens PE by 20 % (tests/accuracy/test_perfusion_bolus.py).
     systematic_fraction: error that no averaging removes, as a fraction of the peak: 8-bit levels, clipping at the floor
-      of the display and JPEG distort the dark part of a curve by some 0.5 % of its peak, far more than the noise of a
+      of the display and JPEG distort the dark part of a curve by some 0.3 % of its peak, far more than the noise of a
       large ROI there. largest_floor: bound of what follows from it (a curve without noise is fitted almost unweighted).
     tail_fractions: where the wash-out is cut while recirculation bends the fit, as fractions of the peak, widest first;
       30 to 50 % (docs/perfusion.md).
@@ -52,7 +52,7 @@ class BolusFitParameters:
     smoothing_s: float = 1.0
     start_widths: tuple[float, ...] = (0.3, 0.5, 0.8)
     floor_fraction: float = 0.03
-    systematic_fraction: float = 0.005
+    systematic_fraction: float = 0.003
     largest_floor: float = 0.3
     tail_fractions: tuple[float, ...] = (0.3, 0.5)
     tail_gain: float = 10.0

@@ -91,7 +91,7 @@ def errors(seed: int, range_db: float, quality: int) -> dict[str, float]:
 def test_a_lossy_dual_view_cine_of_known_range_gives_the_parameters_of_its_tissue(cines: int) -> None:
     all_errors = []
     for index in range(cines):
-        range_db, quality = (50.0, 40.0, 60.0)[index % 3], (90, 95)[index % 2]
+        range_db, quality = (60.0, 40.0, 50.0)[index % 3], (95, 90)[index % 2]
         all_errors.append(errors(index + 1, range_db, quality))
         print(
             f"\n{range_db:.0f} dB q{quality}: " + "  ".join(f"{n} {v:+.2f}" for n, v in all_errors[-1].items()), end=""
