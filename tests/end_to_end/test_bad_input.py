@@ -86,7 +86,8 @@ def test_unfit_cines_are_named_and_the_good_one_beside_them_is_measured(tmp_path
         assert "contrast" in measured, "why nothing is sent"
         described = json.loads(node.command("jobs", "show", delivering).stdout)
         assert "PACS" in json.dumps(described) or "pacs" in json.dumps(described)
-        counted = dict(line.rsplit(None, 1) for line in node.command("status").stdout.splitlines() if line.strip())
+        status = node.command("status").stdout.splitlines()
+        counted = dict(line.strip().rsplit(None, 1) for line in status if line.strip())
         assert counted["jobs delivering"] == "1"
         assert counted["jobs measured"] == "1"
         assert "try 2" in node.command("jobs", "retry", delivering).stdout

@@ -49,7 +49,10 @@ def attempts(node: RunningNode) -> dict[str, int]:
 def test_an_exam_of_two_injections_stills_and_a_neighbour(tmp_path: Path) -> None:
     """Three loops of two injections, five stills, another patient interleaved; then a fourth loop."""
     exam = icu_exam(tmp_path, ExamPlan(datetime.now(UTC).replace(microsecond=0)))
-    with Orthanc(tmp_path) as orthanc, RunningNode(tmp_path / "node", pacs_of(orthanc), profile()) as node:
+    pacs = Orthanc(tmp_path)
+    running = RunningNode(tmp_path / "node", pacs_of(pacs), profile())
+    pacs.node_port = running.port
+    with pacs as orthanc, running as node:
         node.scan(*exam.send_order)
         first = node.wait_for_delivery(orthanc, results=3)
         sources = sorted(sorted(findings["source"]["sop_instance_uids"]) for findings in node.findings())
@@ -73,9 +76,9 @@ def test_an_exam_of_two_injections_stills_and_a_neighbour(tmp_path: Path) -> Non
         own = [o for o in orthanc.instances() if o["SOPInstanceUID"] in after]
         node.scan(*(_saved(orthanc, item["id"], tmp_path) for item in own))
         node.scan(*exam.send_order)
-        for path in (*exam.send_order, tiny_cine(tmp_path, "never scanned")):  # the PACS holds the cines too, ...
-            orthanc.rest("/instances", path.read_bytes())
-        forwarded = orthanc.rest("/modalities/node/store", orthanc.rest("/instances"))  # ... and forwards everything
+        # The PACS holds a cine that no scanner sent here, too, and forwards everything that it has.
+        orthanc.rest("/instances", tiny_cine(tmp_path, "never scanned").read_bytes())
+        forwarded = orthanc.rest("/modalities/node/store", orthanc.rest("/instances"))
         assert forwarded["FailedInstancesCount"] == 0, "a PACS's queue is not blocked"
         done = tiny_cine(tmp_path, "marker")  # measured after everything above: what came before had its chance
         node.scan(done)
