@@ -91,7 +91,13 @@ class RunningNode:
             env=dict(os.environ) | {"CEUS_NODE_LOG__FORMAT": self.log_format},
         )
         log.close()
-        until(lambda: echoscu(self.port, calling="SCANNER").returncode == 0, START_LIMIT_S, "the node answers C-ECHO")
+        try:
+            until(
+                lambda: echoscu(self.port, calling="SCANNER").returncode == 0, START_LIMIT_S, "the node answers C-ECHO"
+            )
+        except BaseException:  # the block is not entered, so its end does not come
+            self.stop()
+            raise
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
