@@ -23,11 +23,11 @@ lint: setup
 	$(BIN)/lint-imports --no-cache
 
 test: setup lint
-	$(PYTEST) -n 2 -m "not full"
+	$(PYTEST) -n 2 --dist loadscope -m "not full"
 
 # The sizes the issues ask for: run before an issue is closed, its figures go into the closing note.
 test-full: setup
-	$(PYTEST) -n 2
+	$(PYTEST) -n 2 --dist loadscope
 
 bench: setup
 	$(BIN)/python -m benchmarks
