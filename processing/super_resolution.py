@@ -93,10 +93,42 @@ def super_resolve(
         return refused(
             refusal("sr_nothing_scanned", f"no scanned pixel of the {roi.label} ROI lies clear of furniture")
         )
-    bubbles = localize_loop(cine, inside, moved, chosen.bubbles, progress)
+    bubbles = _localize(cine, inside, moved, chosen.bubbles, progress)
     if (unfit := unfit_bubbles(bubbles, chosen.suitability)) is not None:
         return refused(unfit, bubbles)
     return follow(cine, inside, bubbles, moved, chosen, notes(bubbles, motion))
+
+
+MARGIN_PX = 16
+"""Around the ROI, twice the widest PSF seen (8 px): the noise and the neighbours of a bubble at the edge are in it."""
+
+
+def _localize(
+    cine: Cine,
+    inside: NDArray[np.bool_],
+    motion: FrameMotion,
+    parameters: BubbleParameters,
+    progress: Callable[[Progress], None] | None,
+) -> Bubbles:
+    """Localize in the ROI's surroundings only: the time goes with the area, and nothing else is reported."""
+    assert cine.spacing_mm is not None  # noqa: S101 - unfit_cine refused it
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    z = slice(max(int(rows[0]) - MARGIN_PX, 0), int(rows[-1]) + 1 + MARGIN_PX)
+    x = slice(max(int(columns[0]) - MARGIN_PX, 0), int(columns[-1]) + 1 + MARGIN_PX)
+    part = replace(
+        cine, contrast=cine.contrast[:, z, x], valid=cine.valid[z, x], saturated=cine.saturated[z, x], bmode=None
+    )
+    z_mm, x_mm = z.start * cine.spacing_mm.z_mm, x.start * cine.spacing_mm.x_mm
+
+    def placed(found: Localizations) -> Localizations:
+        return replace(found, z_mm=found.z_mm + z_mm, x_mm=found.x_mm + x_mm)
+
+    def shown(done: Progress) -> None:
+        if progress is not None:
+            progress(replace(done, provisional=placed(done.provisional)))
+
+    bubbles = localize_loop(part, inside[z, x], motion, parameters, shown)
+    return replace(bubbles, localizations=placed(bubbles.localizations))
 
 
 def notes(bubbles: Bubbles, motion: FrameMotion | None) -> tuple[Limitation, ...]:
