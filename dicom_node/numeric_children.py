@@ -109,7 +109,7 @@ def _settle_in(parent: int, cores: int) -> None:
     if os.getppid() != parent:  # it ended before the signal was armed
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when a job ends
-    os.nice(19)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
     # Read by numba and the BLAS libraries when they are first imported, which has not happened yet in this process.
     for variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(cores)
