@@ -116,7 +116,10 @@ def _settle_in(parent: int, cores: int) -> None:
 
 
 def _warm_up() -> None:
-    import dicom_node.analysis  # noqa: F401  # the whole numeric stack comes with it
+    """Import what a job needs before the first one comes: the numeric stack, the report writers, the plotting."""
+    import matplotlib.figure
+
+    import dicom_node.measuring  # noqa: F401
 
 
 def cores() -> int:
