@@ -117,7 +117,7 @@ def _settle_in(parent: int, cores: int) -> None:
 
 def _warm_up() -> None:
     """Import what a job needs before the first one comes: the numeric stack, the report writers, the plotting."""
-    import matplotlib.figure
+    import matplotlib.figure  # noqa: F401
 
     import dicom_node.measuring  # noqa: F401
 
