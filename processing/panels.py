@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from processing.cine import Box, CineDescription, DisplayProfile, Panels
 from processing.evidence import successive_correlation
-from processing.furniture import change, echo_area
+from processing.furniture import CHANGE_LEVELS, change, echo_area
 from processing.limitations import Limitation
 
 Side = Literal["left", "right"]
@@ -25,6 +25,12 @@ TINTED_LEVELS = 12.0
 """Mean distance between the channels of lit pixels; JPEG leaves below 4 on grey."""
 RENEWAL_PAIRS = 6
 """Pairs of successive samples compared a side: the median of six is steady enough for a vote."""
+SAME_OUTLINE = 0.8
+"""Twins scan one shape; the halves of one fan or one apical view agree by 0.3 to 0.6."""
+SEAM_REACH = 6
+SEAM_USUAL, SEAM_DROP = 0.3, 0.5
+"""Correlation of two neighbouring columns' changes: 0.5 to 0.9 within an image (random layouts, a real apical view),
+where no pair falls below 0.8 of its neighbours' median; 0.00 across a seam, through JPEG at q90 too."""
 SURE = 0.7
 """Below this confidence the choice of side is a limitation: a reader must look."""
 
@@ -48,7 +54,7 @@ def find_panels(
     changes = change(grey)
     pair, single, origin = _candidates(description, changes)
     if pair is None and single is not None and declared != "whole":
-        pair = _abutting(frames, grey, single)
+        pair = _abutting(grey, echo_area(changes), single)
         origin += ", drawn edge to edge" if pair else ""
     if declared == "whole" or pair is None:
         box = single or (whole if declared == "whole" else None)
@@ -149,24 +155,44 @@ def _halves(area: NDArray[np.bool_], box: Box) -> tuple[Box, Box] | None:
     return _equal_rows(a, b) if _twins(a, b) else None
 
 
-def _abutting(frames: NDArray[np.uint8], grey: NDArray[np.uint8], box: Box) -> tuple[Box, Box] | None:
-    """The two halves of a box without a gap, when they are drawn in different ways: tint, or renewal of the speckle."""
-    if box.columns < 64:
+def _abutting(grey: NDArray[np.uint8], area: NDArray[np.bool_], box: Box) -> tuple[Box, Box] | None:
+    """The two halves of a box without a gap: a seam down its middle, and the same outline of echo on either side."""
+    tight = _tight(area, box)
+    if tight is None or tight.columns < 64:
         return None
-    profile = np.ptp(np.median(grey[(slice(None), *box.slices)], axis=1).astype(np.float64), axis=0)
-    if frames.ndim == 4:
-        middle = frames[len(frames) // 2][box.slices].astype(np.int16)
-        profile = profile + 4.0 * (middle.max(axis=-1) - middle.min(axis=-1)).mean(axis=0)
-    reach = 4
-    step = np.abs(
-        ndimage.uniform_filter1d(profile, reach, origin=-2) - ndimage.uniform_filter1d(profile, reach, origin=1)
-    )
-    third = slice(int(0.42 * box.columns), int(0.58 * box.columns) + 1)
-    edge = box.x0 + third.start + int(step[third].argmax())
-    width = min(edge - box.x0, box.x1 - edge)
-    left, right = Box(edge - width, box.y0, edge, box.y1), Box(edge, box.y0, edge + width, box.y1)
-    signs = {vote.sign for vote in _votes(frames, grey, left, right) if vote.leaning != 0}
-    return (left, right) if "tint" in signs or {"new speckle", "enhancement"} <= signs else None
+    edge = _seam(grey[(slice(None), *tight.slices)])
+    if edge is None:
+        return None
+    edge += tight.x0
+    width = min(edge - tight.x0, tight.x1 - edge)
+    left, right = Box(edge - width, tight.y0, edge, tight.y1), Box(edge, tight.y0, edge + width, tight.y1)
+    return (left, right) if _outline_agreement(area, left, right) >= SAME_OUTLINE else None
+
+
+def _seam(grey: NDArray[np.uint8]) -> int | None:
+    """The column (in the middle sixth) whose echo changes without its left neighbour; None where all go together.
+
+    Neighbouring columns of one image share their speckle, so they change alike from sample to sample; the last column
+    of one panel and the first of the next do not.
+    """
+    columns = grey.shape[2]
+    zone = slice(int(0.42 * columns) - SEAM_REACH, int(0.58 * columns) + SEAM_REACH + 1)
+    steps = np.diff(grey[:, :, zone].astype(np.float32), axis=0)
+    steps -= steps.mean(axis=1, keepdims=True)  # a gain step changes both panels alike
+    energy = np.sqrt((steps**2).sum(axis=(0, 1))) + 1e-6
+    shared = (steps[..., 1:] * steps[..., :-1]).sum(axis=(0, 1)) / (energy[1:] * energy[:-1])
+    inner = shared[SEAM_REACH:-SEAM_REACH]
+    place = int(inner.argmin())
+    usual = float(np.median(np.delete(shared, place + SEAM_REACH)))
+    if usual < SEAM_USUAL or inner[place] > SEAM_DROP * usual:
+        return None
+    return zone.start + SEAM_REACH + place + 1
+
+
+def _outline_agreement(area: NDArray[np.bool_], left: Box, right: Box) -> float:
+    """Intersection over union of the echo of two boxes of one size, laid on each other."""
+    a, b = area[left.slices], area[right.slices]
+    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def _tight(area: NDArray[np.bool_], box: Box) -> Box | None:
@@ -198,7 +224,8 @@ def _votes(frames: NDArray[np.uint8], grey: NDArray[np.uint8], left: Box, right:
     boxes = (left, right)
     votes = []
     if frames.ndim == 4:
-        tint = [_chroma(frames[(slice(None), *box.slices)]) for box in boxes]
+        echo = change(grey) >= CHANGE_LEVELS
+        tint = [_chroma(frames[(slice(None), *box.slices)][:, echo[box.slices]]) for box in boxes]
         tinted = [value >= TINTED_LEVELS for value in tint]
         votes.append(SideVote("tint", 0.8 * (int(tinted[0]) - int(tinted[1]))))
     # Mean displayed level of each frame: relative rise tells enhancement, the darkest part of the loop tells the mode.
@@ -217,7 +244,10 @@ def _votes(frames: NDArray[np.uint8], grey: NDArray[np.uint8], left: Box, right:
 
 
 def _chroma(pixels: NDArray[np.uint8]) -> float:
-    """Median distance between the strongest and the weakest channel of lit pixels."""
+    """Median distance between the strongest and the weakest channel of lit pixels (frame, pixel, 3) of echo.
+
+    Echo only: menus and marks are coloured, too.
+    """
     flat = pixels[:: max(len(pixels) // 8, 1)].reshape(-1, 3)
     lit = flat[flat.max(axis=1) >= 40]
     if len(lit) < 100:
