@@ -21,8 +21,8 @@ from dicom_node.cine_storage import Span, StoredCine
 from dicom_node.cine_video import VideoClip
 from dicom_node.errors import UnreadableCineError
 from processing.cine import FRAMES_PER_BLOCK, CineDescription, FrameBlock
-from processing.colour import luma
 from processing.limitations import Limitation
+from processing.projection import luma
 
 BLOCK_BYTES = 16 << 20
 BLOCKS_IN_FLIGHT = 3

@@ -15,12 +15,8 @@ from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
 from processing.frozen_arrays import frozen_array
-from processing.kernels.levels import PROJECTION_SHIFT, PROJECTION_SIZE
+from processing.projection import EVEN_WEIGHTS, LUMA_WEIGHTS, PROJECTION_SIZE, projection
 
-LUMA_WEIGHTS = (77, 150, 29)
-"""BT.601 luma in 1/256: what JPEG and MPEG code with full resolution."""
-EVEN_WEIGHTS = (85, 86, 85)
-"""Mean of the channels: maps like `hot` rise evenly in it, while their luma hardly moves in its last third."""
 RESIDUAL_LEVELS = 1.0
 LOSSY_RESIDUAL_LEVELS = 8.0
 """Chroma of JPEG 4:2:0 at q90 moves the mean colour of a luma bin by up to 5 levels on speckle (measured on the
@@ -88,22 +84,6 @@ def family(name: str) -> NDArray[np.uint8]:
     level = np.linspace(0.0, 1.0, 256)
     channels = [np.interp(level, anchors[:, 0], anchors[:, c]) for c in (1, 2, 3)]
     return np.asarray(np.rint(255 * np.stack(channels, -1)), np.uint8)
-
-
-def projection(pixels: NDArray[np.uint8], weights: tuple[int, int, int]) -> NDArray[np.int32]:
-    """(weights . rgb) >> 6 of RGB pixels (..., 3)."""
-    channels = [np.multiply(pixels[..., c], weights[c], dtype=np.int32) for c in range(3)]
-    return (channels[0] + channels[1] + channels[2]) >> PROJECTION_SHIFT
-
-
-def luma(pixels: NDArray[np.uint8], colour: bool) -> NDArray[np.uint8]:
-    """BT.601 luma of frames, one frame at a time so that no wide copy of the stack is made."""
-    if not colour:
-        return pixels
-    out = np.empty(pixels.shape[:-1], np.uint8)
-    for frame, place in zip(pixels, out, strict=True):
-        place[...] = projection(frame, LUMA_WEIGHTS) >> 2
-    return out
 
 
 def find_tint(pixels: NDArray[np.uint8], lossy: bool, bars: tuple[ColourBar, ...] = ()) -> Tint:

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
 from processing.cine import Box, Cine, CineDescription, DisplayProfile, FrameSource, LevelMap, Panels, Spacing
-from processing.colour import LUMA_WEIGHTS, Tint, find_colour_bars, find_tint, grey_tint, luma
+from processing.colour import Tint, find_colour_bars, find_tint, grey_tint
 from processing.errors import UnfitCineError
 from processing.evidence import Candidate, ContrastEvidence, contrast_evidence
 from processing.frozen_arrays import frozen_array
@@ -24,6 +24,7 @@ from processing.kernels.levels import linearise
 from processing.limitations import Limitation
 from processing.linearize import AMPLITUDES, GREY_LEVELS, RATIOS, level_map, power_table
 from processing.panels import doubtful, find_panels
+from processing.projection import LUMA_WEIGHTS, luma
 from processing.quality import IntakeQuality, judge
 
 SAMPLES = (48, 96)

@@ -6,10 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.kernels.jit import jit
-
-PROJECTION_SHIFT = 6
-PROJECTION_SIZE = 1021
-"""Weights add up to 256, so (w . rgb) >> 6 runs from 0 to 1020: a quarter of a grey level is kept."""
+from processing.projection import PROJECTION_SHIFT
 
 
 @jit

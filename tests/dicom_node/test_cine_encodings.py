@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +198,11 @@ def test_regions_leave_in_mm_whatever_their_sign(tmp_path: Path) -> None:
     assert first.spacing_mm == pytest.approx((0.1, 0.3))
     assert second.spacing_mm == pytest.approx((0.2, 0.1))
     assert second.box == (100, 0, 320, 240)  # X1 = Columns: one too many, clipped
+
+
+def test_reading_loads_no_numeric_stack() -> None:
+    """Receiver, assembler and fuzzed readers open cines: kernels and their compiler would cost each 100 MB and 2 s."""
+    loaded = "import sys, dicom_node.cine_reader; print({'numba', 'scipy', 'onnxruntime'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )

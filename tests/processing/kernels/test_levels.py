@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from processing.kernels.levels import PROJECTION_SIZE, linearise
+from processing.kernels.levels import linearise
+from processing.projection import PROJECTION_SIZE
 
 
 @pytest.mark.parametrize("channels", [1, 3])
