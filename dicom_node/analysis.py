@@ -37,7 +37,7 @@ from processing.super_resolution import SuperResolution
 from processing.tic import Tic
 from reports.contours import mask_outline_px
 from reports.findings import Findings, RoiFinding
-from reports.pictures import Curve
+from reports.pictures import BaselineView, Curve
 from reports.uids import ResultIdentity
 
 Allocate = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
@@ -78,6 +78,7 @@ class Analysis:
     curves: tuple[Curve, ...] = ()
     maps: PerfusionMaps | None = None
     super_resolution: SuperResolution | None = None
+    baseline: BaselineView | None = None
 
 
 def analyse(request: AnalysisRequest) -> Analysis:

@@ -83,6 +83,7 @@ class Arrivals:
             priority=acquisition.priority,
             revision=revision,
             reason="" if revision == 1 else "a further clip of the same injection arrived",
+            patient_key=instances[uids[0]].patient_key,
         )
         self._jobs.write(job)
         for uid in uids:

@@ -66,6 +66,9 @@ class CineFacts:
     lossy: bool
     regions: tuple[TissueRegion, ...]
     doppler_regions: int
+    view: str = ""
+    frequency_mhz: float | None = None
+    depth_mm: float | None = None
 
 
 def value(ds: Dataset, keyword: str) -> Any:
@@ -143,7 +146,7 @@ def read_facts(ds: Dataset) -> tuple[CineFacts, tuple[Limitation, ...]]:
         rows=integer(ds, "Rows") or 0,
         columns=integer(ds, "Columns") or 0,
         laterality=text(ds, "Laterality") or text(ds, "ImageLaterality"),
-        body_part=text(ds, "BodyPartExamined"),
+        body_part=text(ds, "BodyPartExamined") or _meaning(ds, "AnatomicRegionSequence"),
         series_description=text(ds, "SeriesDescription"),
         instance_number=integer(ds, "InstanceNumber"),
         acquired_at=acquired_at,
@@ -151,8 +154,31 @@ def read_facts(ds: Dataset) -> tuple[CineFacts, tuple[Limitation, ...]]:
         lossy=text(ds, "LossyImageCompression") == "01",
         regions=regions,
         doppler_regions=doppler,
+        view=_meaning(ds, "ViewCodeSequence") or text(ds, "ViewName"),
+        frequency_mhz=_frequency_mhz(ds),
+        depth_mm=number(ds, "DepthOfScanField"),  # PS3.3 C.8.5.6: mm
     )
     return facts, limitations
+
+
+def _meaning(ds: Dataset, keyword: str) -> str:
+    """What the first item of a code sequence means; "" where there is none."""
+    items = _items(ds, keyword)
+    return text(items[0], "CodeMeaning") if items else ""
+
+
+def _frequency_mhz(ds: Dataset) -> float | None:
+    """Transducer Frequency of the first calibrated region that states one, kHz in the file (PS3.3 C.8.5.5.1.9)."""
+    stated = (number(item, "TransducerFrequency") for item in _items(ds, "SequenceOfUltrasoundRegions"))
+    found = next((khz for khz in stated if khz), None)
+    return None if found is None else found / 1000.0
+
+
+def _items(ds: Dataset, keyword: str) -> list[Dataset]:
+    try:
+        return list(value(ds, keyword) or ())
+    except TypeError:
+        return []
 
 
 def acquisition_start(ds: Dataset) -> tuple[datetime | None, str]:
@@ -192,11 +218,7 @@ def tissue_regions(ds: Dataset) -> tuple[tuple[TissueRegion, ...], int, tuple[Li
     found: list[TissueRegion] = []
     limitations: list[Limitation] = []
     doppler = 0
-    try:
-        items = list(value(ds, "SequenceOfUltrasoundRegions") or ())
-    except TypeError:
-        items = []
-    for item in items:
+    for item in _items(ds, "SequenceOfUltrasoundRegions"):
         data_type = integer(item, "RegionDataType")
         # PS3.3 C.8.5.5.1.2: 2 colour flow, 3 and 4 spectral Doppler.
         doppler += data_type in (2, 3, 4)

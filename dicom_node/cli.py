@@ -102,6 +102,9 @@ def process(
     config: Config = None,
     roi: Annotated[Path | None, typer.Option(help="Full-frame PNG, non-zero = lesion.")] = None,
     reference: Annotated[Path | None, typer.Option(help="Full-frame PNG, non-zero = reference parenchyma.")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="sr.dcm of an earlier study; its picture is taken from beside it.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say what is decided and why; measure nothing.")] = False,
 ) -> None:
     """Measure DICOM files without a network: the same analysis, results in a folder."""
@@ -118,7 +121,7 @@ def process(
     for mask in (roi, reference):
         if mask is not None and not mask.is_file():
             raise ConfigurationError(f"{mask} does not exist")
-    refused = process_paths(OfflineOrder(settings, tuple(paths), out, roi, reference), Console())
+    refused = process_paths(OfflineOrder(settings, tuple(paths), out, roi, reference, baseline), Console())
     raise typer.Exit(REFUSED if refused else DONE)
 
 

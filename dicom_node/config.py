@@ -67,6 +67,7 @@ class DestinationSettings(Section):
     storage_commitment: bool = False
     objects: tuple[ObjectKind, ...] = ("sr", "sc")
     dicomweb_url: str = ""
+    priors: bool = Field(default=True, description="asked for the patient's earlier results")
 
 
 class SeriesSettings(Section):
@@ -90,6 +91,7 @@ class ProfileSettings(Section):
     dynamic_range_db: float | None = Field(default=None, gt=0, le=200)
     grey_to_db: Path | None = None
     time_tag: Literal["loop start", "loop end", "saved"] | None = None
+    gain_db: float | None = None
     commissioned_by: str | None = None
     commissioned_on: date | None = None
 
@@ -101,6 +103,17 @@ class AnalysisSettings(Section):
     super_resolution: bool = True
     roi: Literal["model", "reader"] = "model"
     response: Literal["off", "shadow", "report"] = "shadow"
+
+
+class ComparisonSettings(Section):
+    """[comparison]: before and after. `baseline` "protocol": the rule of `[analysis] protocol`."""
+
+    baseline: Literal["protocol", "nearest", "first"] = "protocol"
+    within_h: float | None = Field(default=None, gt=0, description="none = the rule's own")
+    within_study: bool = False
+    post_treatment: bool = False
+    repeatability: Path | None = None
+    wait_s: float = Field(default=20.0, gt=0, le=600, description="for each PACS; then the report goes without")
 
 
 class ModelSettings(Section):
@@ -183,6 +196,7 @@ class Settings(BaseSettings):
     series: SeriesSettings = SeriesSettings()
     profile: dict[str, ProfileSettings] = {}
     analysis: AnalysisSettings = AnalysisSettings()
+    comparison: ComparisonSettings = ComparisonSettings()
     models: ModelSettings = ModelSettings()
     report: ReportSettings = ReportSettings()
     security: SecuritySettings = SecuritySettings()
@@ -231,11 +245,12 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
 
 
 def result_digest(settings: Settings, profile_name: str) -> str:
-    """Digest of what decides a result's numbers and text: analysis, models, report and the profile used."""
+    """Digest of what decides a result's numbers and text: analysis, models, comparison, report, profile."""
     relevant = {
         "analysis": settings.analysis.model_dump(mode="json"),
         "models": settings.models.model_dump(mode="json"),
         "report": settings.report.model_dump(mode="json"),
+        "comparison": settings.comparison.model_dump(mode="json", exclude={"wait_s"}),
         "profile": profile_digest(settings, profile_name),
     }
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
@@ -263,6 +278,7 @@ def _anchor_paths(table: dict[str, Any], folder: Path) -> None:
     for section, keys in (
         ("node", ("data_dir",)),
         ("models", ("dir",)),
+        ("comparison", ("repeatability",)),
         ("security", ("tls_certificate", "tls_key", "tls_ca")),
     ):
         for key in keys:

@@ -31,6 +31,11 @@ class DataFolder:
         return self.root / "results"
 
     @property
+    def priors(self) -> Path:
+        """What the PACS answered when a job asked for the patient's earlier results, one folder a job."""
+        return self.root / "priors"
+
+    @property
     def scratch(self) -> Path:
         """Files of running jobs only: emptied at every start."""
         return self.root / "scratch"
@@ -51,7 +56,7 @@ class DataFolder:
 
     def prepare(self) -> None:
         """Create the folders, readable by their owner only. Raises ConfigurationError naming the folder."""
-        for folder in (self.root, self.spool, self.jobs, self.results, self.scratch):
+        for folder in (self.root, self.spool, self.jobs, self.results, self.priors, self.scratch):
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             except OSError as error:

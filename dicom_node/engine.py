@@ -27,6 +27,7 @@ APPLICATION = "ceus-node"
 WORKFLOW_SHAPE = "1"
 """Raised only when the order of steps changes: the engine's own version (a source hash) strands jobs at an upgrade."""
 ANALYSIS_QUEUE = "analysis"
+PRIORS_QUEUE = "priors"
 NOT_DONE = ("ENQUEUED", "DELAYED", "PENDING", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 POLL_S = 0.2
 """How often an idle role asks its queue: a tenth of the second that a user notices, at 0.1 % of a core with SQLite."""

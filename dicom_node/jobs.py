@@ -25,7 +25,8 @@ class Job:
 
     `accepted_at` (ISO 8601 with offset) is the "now" of every object made from it, so a retry repeats them bit for
     bit. `scanner_profile` is the one that the sending scanner's configuration names ("" = matched by the header),
-    `profile` the one used. `failure` is the sentence that ended it. `attempt` counts manual retries.
+    `profile` the one used. `patient_key`: whose, as a hash; "" where nobody said. `failure` is the sentence that ended
+    it. `attempt` counts manual retries.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Job:
     reason: str = ""
     attempt: int = 0
     failure: str | None = None
+    patient_key: str = ""
 
     @property
     def workflow_id(self) -> str:

@@ -19,13 +19,17 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dicom_node.analysis import Allocate, Analysis, AnalysisRequest, Progress, analyse
+from dicom_node.comparing import NOTHING_EARLIER, Earlier, with_comparison
+from dicom_node.earlier_results import EarlierResult, from_history
 from dicom_node.errors import JobFailedError
 from dicom_node.measuring_order import MeasuringOrder
+from dicom_node.priors import forget_pictures, retrieved
 from dicom_node.results import ResultFolder
 from dicom_node.roi_choice import GivenMasks
 from dicom_node.writing import write_results
 from onnx_models.errors import OnnxModelsError
 from processing.errors import ProcessingError
+from reports.comparable import ComparableResult, comparable
 from reports.errors import ReportsError
 
 MAP_ABOVE_BYTES = 2**30
@@ -37,18 +41,41 @@ def measure_job(order: MeasuringOrder) -> None:
     result = ResultFolder(order.folder.results, order.job.acquisition, order.job.name)
     try:
         with _allocation(order.folder.scratch) as allocate, result.being_made() as draft:
-            write_results(analyse(_request(order, allocate)), order.job, order.settings, draft)
+            measured = analyse(_request(order, allocate))
+            compared = with_comparison(measured, _earlier(order, allocate), order.settings)
+            write_results(compared, order.job, order.settings, draft)
     except (ProcessingError, ReportsError, OnnxModelsError) as error:
         raise JobFailedError(str(error)) from error
+    forget_pictures(order.settings, order.job)
 
 
-def measure_files(order: MeasuringOrder, out: Path, given: GivenMasks, progress: Progress) -> Analysis:
-    """Measure files outside of the node, into `out`, with the masks that were given."""
+def measure_files(
+    order: MeasuringOrder, out: Path, given: GivenMasks, progress: Progress, earlier: Earlier = NOTHING_EARLIER
+) -> Analysis:
+    """Measure files outside of the node, into `out`, with the masks and earlier results that were given."""
     out.mkdir(parents=True, exist_ok=True)
     with _allocation(out) as allocate:
         measured = analyse(replace(_request(order, allocate), given=given, progress=progress))
-        write_results(measured, order.job, order.settings, out)
-    return measured
+        compared = with_comparison(measured, earlier, order.settings)
+        write_results(compared, order.job, order.settings, out)
+    return compared
+
+
+def _earlier(order: MeasuringOrder, allocate: Allocate) -> Earlier:
+    """The patient's earlier results, of this node and of the PACS; what both have is taken from here."""
+    fetched, limitations = retrieved(order.settings, order.job)
+    known = (*from_history(order.folder, order.job), *fetched)
+    return Earlier(known, limitations=limitations, remeasure=lambda earlier: _measured_again(order, earlier, allocate))
+
+
+def _measured_again(order: MeasuringOrder, earlier: EarlierResult, allocate: Allocate) -> ComparableResult | None:
+    """An earlier cine of this node under today's version; None where it has gone, or a reader drew its outline."""
+    job = earlier.job
+    drawn = earlier.result.conditions.get("region drawn by", "")
+    if job is None or "model" not in drawn or not all(Path(file).is_file() for file in job.files):
+        return None
+    again = analyse(_request(replace(order, job=job), allocate)).findings
+    return comparable(again, earlier.result.patient) if again.roi("lesion") is not None else None
 
 
 def _request(order: MeasuringOrder, allocate: Allocate) -> AnalysisRequest:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from pydicom.errors import InvalidDicomError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -17,14 +18,17 @@ from dicom_node.acquisition import patient_key
 from dicom_node.assembler import Acquisition, Clip, assemble
 from dicom_node.cine_reader import CineFile, open_cine
 from dicom_node.clips import Arrival, clip_of
+from dicom_node.comparing import Earlier
 from dicom_node.config import Settings, result_digest
 from dicom_node.data_folder import DataFolder
+from dicom_node.earlier_results import from_folders, from_report
 from dicom_node.errors import ConfigurationError, UnreadableCineError
 from dicom_node.jobs import Job, job_name
 from dicom_node.measuring import measure_files
 from dicom_node.measuring_order import MeasuringOrder
 from dicom_node.roi_choice import GivenMasks
 from dicom_node.site_profiles import match_profile
+from reports.errors import ReportsError
 from reports.findings import Findings
 from reports.tables import summary_csv
 
@@ -38,6 +42,7 @@ class OfflineOrder:
     out: Path
     roi: Path | None = None
     reference: Path | None = None
+    baseline: Path | None = None
 
 
 def process_paths(order: OfflineOrder, console: Console) -> bool:
@@ -49,6 +54,7 @@ def process_paths(order: OfflineOrder, console: Console) -> bool:
     now = datetime.now(UTC)
     acquisitions = _acquisitions(order, headers, now)
     done: list[tuple[str, Findings]] = []
+    named = _named(order.baseline)
     given = GivenMasks(order.roi, order.reference)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -59,7 +65,8 @@ def process_paths(order: OfflineOrder, console: Console) -> bool:
             )
             task = progress.add_task(f"acquisition {number} of {len(acquisitions)}", total=1.0)
             shown = partial(_show, progress, task)
-            done.append((name, measure_files(measuring, order.out / name, given, shown).findings))
+            earlier = named or Earlier(tuple(from_folders(order.out / name for name, _ in done)))
+            done.append((name, measure_files(measuring, order.out / name, given, shown, earlier).findings))
             progress.remove_task(task)
     if len(done) > 1:
         (order.out / "summary.csv").write_text(summary_csv(done), encoding="utf-8")
@@ -68,6 +75,16 @@ def process_paths(order: OfflineOrder, console: Console) -> bool:
     for name, findings in done:
         _say(order.out / name, findings, console)
     return not done or any(not findings.quality.contrast_found for _, findings in done)
+
+
+def _named(report: Path | None) -> Earlier | None:
+    """The baseline that the user named; None: what this run measured before is all there is to compare with."""
+    if report is None:
+        return None
+    try:
+        return Earlier((from_report(report),), given=True)
+    except (OSError, InvalidDicomError, ReportsError) as error:
+        raise ConfigurationError(f"--baseline: {report} is no report of this software: {error}") from error
 
 
 def _headers(order: OfflineOrder, console: Console) -> dict[str, CineFile]:
@@ -93,7 +110,9 @@ def _acquisitions(order: OfflineOrder, headers: dict[str, CineFile], now: dateti
         facts = header.facts
         key = patient_key(facts.patient_id, facts.issuer_of_patient_id, "", "")
         clips.append(clip_of(header, order.settings, Arrival(uid, key, "file", now)))
-    return assemble(clips, order.settings.series, now=now + timedelta(days=1)).ready
+    ready = assemble(clips, order.settings.series, now=now + timedelta(days=1)).ready
+    times = {uid: header.facts.acquired_at or datetime.max for uid, header in headers.items()}  # noqa: DTZ901 (as written)
+    return tuple(sorted(ready, key=lambda acquisition: times[acquisition.sop_instance_uids[0]]))
 
 
 def _job(settings: Settings, acquisition: Acquisition, headers: dict[str, CineFile], now: datetime) -> Job:

@@ -164,6 +164,7 @@ class Keeper:
         for job in retirement.jobs:
             book.remove(job.name)
             remove_folder(ResultFolder(folder.results, job.acquisition, job.name).path)
+            shutil.rmtree(folder.priors / job.name, ignore_errors=True)
         for path in retirement.orphans:
             remove_folder(path)
         if retirement.jobs:

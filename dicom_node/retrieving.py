@@ -85,22 +85,39 @@ def find_series(call: PacsCall, query: SeriesQuery) -> tuple[FoundSeries, ...]:
         _leave(assoc)
 
 
-def get_series(call: PacsCall, series: FoundSeries, sop_classes: Sequence[str], folder: Path) -> tuple[Path, ...]:
-    """Fetch the objects of a series, of these classes, as DICOM files into a folder.
+@dataclass(frozen=True)
+class WantedInstances:
+    """Objects of one series to be fetched: all of them, or one. Only of these classes."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_classes: tuple[str, ...]
+    sop_instance_uid: str = ""
+
+    def identifier(self) -> Dataset:
+        """The C-GET's identifier (PS3.4 C.4.3.1.3)."""
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = "IMAGE" if self.sop_instance_uid else "SERIES"
+        identifier.StudyInstanceUID = self.study_instance_uid
+        identifier.SeriesInstanceUID = self.series_instance_uid
+        if self.sop_instance_uid:
+            identifier.SOPInstanceUID = self.sop_instance_uid
+        return identifier
+
+
+def get_instances(call: PacsCall, wanted: WantedInstances, folder: Path) -> tuple[Path, ...]:
+    """Fetch objects as DICOM files into a folder.
 
     Raises UnreachableError as `find_series`; what came before that stays in the folder.
     """
     deadline = time.monotonic() + call.limit_s
-    identifier = Dataset()
-    identifier.QueryRetrieveLevel = "SERIES"
-    identifier.StudyInstanceUID = series.study_instance_uid
-    identifier.SeriesInstanceUID = series.series_instance_uid
+    sop_classes = wanted.sop_classes
     contexts = [build_context(StudyRootQueryRetrieveInformationModelGet), *map(build_context, sop_classes)]
     assoc = _open(call, contexts, [build_role(uid, scp_role=True) for uid in sop_classes])
     paths: list[Path] = []
     assoc.bind(evt.EVT_C_STORE, _keeper(folder, paths))
     try:
-        for status, _ in assoc.send_c_get(identifier, StudyRootQueryRetrieveInformationModelGet):
+        for status, _ in assoc.send_c_get(wanted.identifier(), StudyRootQueryRetrieveInformationModelGet):
             _check(call.remote, status, deadline)
     finally:
         _leave(assoc)

@@ -2,7 +2,7 @@
 
 receiver   associations to the spool, nothing else
 worker     assembles acquisitions and measures them in warm children; talks no DICOM
-sender     delivers results; computes nothing
+sender     delivers results, asks for earlier ones; computes nothing
 web        shows what there is; runs no jobs
 """
 
@@ -32,6 +32,9 @@ log = structlog.get_logger()
 PULSE = service_notify.Pulse()
 DELIVERIES_AT_ONCE = 4
 """For each destination: enough to hide a slow PACS's latency, few enough for its association limit."""
+
+PRIORS_AT_ONCE = 4
+"""Jobs whose earlier results are asked for at the same time; one that waits for a dead PACS holds up no other."""
 
 
 def run_receiver(settings: Settings, stop: threading.Event) -> None:
@@ -72,6 +75,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     workflow.open_workplace(here)
     queues = [engine.QueueSpec(engine.ANALYSIS_QUEUE, workers)]
     known = [engine.QueueSpec(engine.delivery_queue(d.name), DELIVERIES_AT_ONCE) for d in settings.destination]
+    known.append(engine.QueueSpec(engine.PRIORS_QUEUE, PRIORS_AT_ONCE))
     spool = Spool(folder.spool)
     with _engine(settings, "analysis", queues, known), only_assembler(folder.assembler_lock) as mine:
         orders = workflow.Orders(here)
@@ -102,6 +106,7 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
     folder.prepare()
     workflow.open_workplace(workflow.Workplace(settings, folder, JobBook(folder.jobs)))
     queues = [engine.QueueSpec(engine.delivery_queue(d.name), DELIVERIES_AT_ONCE) for d in settings.destination]
+    queues.append(engine.QueueSpec(engine.PRIORS_QUEUE, PRIORS_AT_ONCE))
     with _engine(settings, "delivery", queues, []):
         log.info("sending", destinations=[d.name for d in settings.destination])
         stop.wait()

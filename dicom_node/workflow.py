@@ -1,5 +1,6 @@
 """The durable workflow: measure an acquisition once, then deliver its results to every destination.
 
+    retrieve_priors(job)          beside it, on the sender's side: the measuring child waits for it, for a bounded time
     measure_acquisition(job)  ->  deliver_results(job, destination), one for each, each on the destination's own queue
 
 Steps are at-least-once: a measured job finds its folder complete, a sent object is marked in the ledger, and what was
@@ -16,7 +17,7 @@ from typing import Literal
 import structlog
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
-from dicom_node import delivery, engine
+from dicom_node import delivery, engine, priors
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ChildDiedError, NodeError
@@ -64,9 +65,25 @@ def workplace() -> Workplace:
 
 
 def order_measurement(job: Job) -> None:
-    """Put a job on the analysis queue; ordering it twice runs it once."""
+    """Put a job on the analysis queue, and its earlier results on the sender's; ordering it twice runs it once."""
+    if priors.sources_of(workplace().settings):
+        with SetWorkflowID(f"{job.workflow_id}<priors"):
+            DBOS.enqueue_workflow(engine.PRIORS_QUEUE, retrieve_priors, job.name)
     with SetWorkflowID(job.workflow_id), SetEnqueueOptions(priority=job.priority):
         DBOS.enqueue_workflow(engine.ANALYSIS_QUEUE, measure_acquisition, job.name)
+
+
+@DBOS.workflow(name="retrieve_priors", max_recovery_attempts=3)
+def retrieve_priors(job_name: str) -> None:
+    """Ask the PACS for what the job may be compared with."""
+    retrieve_once(job_name)
+
+
+@DBOS.step(name="retrieve")
+def retrieve_once(job_name: str) -> None:
+    """Fetch into the job's folder of priors; a PACS that does not answer is written down there."""
+    here = workplace()
+    priors.retrieve(here.settings, here.jobs.get(job_name))
 
 
 @DBOS.workflow(name="measure_acquisition", max_recovery_attempts=3)

@@ -101,6 +101,7 @@ def _pictures(analysis: Analysis) -> PictureInputs:
         frame_time_s=float(times_s[frame]) if times_s.size else None,
         perfusion_maps=_perfusion_maps(analysis),
         flow_maps=_flow_maps(analysis),
+        baseline=analysis.baseline,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from processing.baseline_rule import BASELINE_RULES, BaselineRule
 from processing.bolus_fit import BolusFitParameters
 from processing.curve_plausibility import PlausibilityParameters
 from processing.enhancement import EnhancementParameters
@@ -37,6 +38,11 @@ class Protocol:
     enhancement: EnhancementParameters = field(default_factory=EnhancementParameters)
     shows_enhancement: bool = False
     shows_wash_out: bool = True
+
+    @property
+    def baseline(self) -> BaselineRule:
+        """Which earlier study is "before"."""
+        return BASELINE_RULES[self.name]
 
 
 LIVER_BOLUS = Protocol(

@@ -159,6 +159,7 @@ _TABLE = (
     ("COMMISSIONED", "Scanner commissioning", "When amplitudes were checked on this scanner"),
     ("PROFILE", "Site profile", "Name and digest of the scanner's profile"),
     ("SETTINGS", "Software configuration", "Digest of the result-relevant settings"),
+    ("CONDITION", "Condition of the measurement", "Name and value; what a later study must know to be compared"),
     ("LIMITATION", "Limitation of the result", "What the result lacks or what weakens it"),
     ("RESEARCH", "Intended use", "Statement of intended use"),
     ("NOT_PERFORMED", "Analysis not performed", "An analysis that was not performed, and why"),
@@ -272,7 +273,7 @@ CHANGE_CODES: dict[str, Code] = {
     **{f"{s}_ratio": own(f"R_{s.upper()}") for s in ("PE", "WiR", "WoR", "WiAUC", "WoAUC", "WiWoAUC", "WiPI", "AUC")},
     **{f"{symbol}_difference_s": own(f"D_{symbol.upper()}") for symbol in ("RT", "FT", "mTT")},
     "area_mm2": sct("42798000", "Area"),
-    "perfusion_density_percent": own("PD_THRESHOLD"),
+    "perfusion_density_rarefied_percent": own("PD_THRESHOLD_R"),
     "speed_mean_mm_s": dcm("110828", "Flow Velocity"),
     "perfused_area_percent": own("PERFUSED"),
 }
@@ -294,6 +295,7 @@ MEAN = sct("373098007", "Mean")
 MEDIAN = sct("373099004", "Median")
 
 BASELINE = Code("C1442488", "UMLS", "Baseline")
+POST_TREATMENT = dcm("126074", "Posttreatment")
 LESION = sct("52988006", "Lesion")
 TISSUE = sct("85756007", "Tissue")
 BODY = sct("38266002", "Entire body as a whole")

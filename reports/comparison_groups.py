@@ -25,7 +25,7 @@ def comparison_groups(
 ) -> Iterator[Any]:
     """Two TID 1501 groups of the lesion; none where no comparison was performed or nothing could be compared.
 
-    "Post-treatment" is never coded here: only a site that was told so may.
+    "Post-treatment" is coded only where the node was told so.
     """
     if unknown := set(comparison.changes) - set(codes.CHANGE_CODES):
         raise InvalidFindingsError(f"changes of {sorted(unknown)} have no concept")
@@ -47,8 +47,10 @@ def comparison_groups(
         )
     changed = [figure for name, change in comparison.changes.items() for figure in _change(name, change)]
     match = comparison.match is not None and comparison.match.confirmed
+    treated = TimePointContext(time_point="After treatment", time_point_type=codes.POST_TREATMENT, time_point_order=2)
     yield MeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking,
+        time_point_context=treated if comparison.post_treatment else None,
         finding_type=codes.LESION,
         source_images=[source],
         measurements=values(changed) or None,
@@ -65,7 +67,7 @@ def comparison_statements(comparison: Comparison) -> Iterator[tuple[str, str]]:
         return
     yield "BASELINE_STUDY", f"{base.datetime.isoformat()} study {base.study_instance_uid}, rule: {base.rule}"
     if comparison.settings_differ:
-        yield "SETTINGS_DIFFER", ", ".join(comparison.settings_differ)
+        yield "SETTINGS_DIFFER", "; ".join(comparison.settings_differ)
     for source in sorted({c.variability_source for c in comparison.changes.values() if c.variability_source}):
         yield "VARIABILITY", source
 

@@ -36,7 +36,7 @@ TREND_HEIGHT = 190
 TABLE = Area(24, 620, 1552, 520)
 WORDS = {
     "area_mm2": "Area",
-    "perfusion_density_percent": "Perfusion density",
+    "perfusion_density_rarefied_percent": "Perfusion density, rarefied",
     "speed_mean_mm_s": "Flow speed, mean",
     "perfused_area_percent": "Perfused area",
 }

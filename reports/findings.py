@@ -46,21 +46,25 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Software:
-    """What computed the findings. Digests are hex SHA-256 of the result-relevant settings and of the site profile."""
+    """What computed the findings. Digests are hex SHA-256 of the result-relevant settings and of the site profile.
+
+    `protocol`: name of the preset, "" in files written before it was kept.
+    """
 
     name: str
     version: str
     configuration_digest: str
     profile: str
     profile_digest: str
+    protocol: str = ""
 
 
 @dataclass(frozen=True)
 class Source:
     """The cine that was measured. `patient_key` is a hash, never an identifier.
 
-    `contrast_panel` None: no panel was found. `commissioned` is an ISO date. `agent`, `dose` (with its unit) and
-    `mechanical_index` None: not recorded.
+    `contrast_panel` None: no panel was found. `commissioned` is an ISO date. `agent`, `dose` (with its unit),
+    `mechanical_index` and what follows None or "": not recorded. `acquired_at`: first frame, on the scanner's clock.
     """
 
     patient_key: str
@@ -80,6 +84,14 @@ class Source:
     agent: str | None = None
     dose: str | None = None
     mechanical_index: float | None = None
+    acquired_at: datetime | None = None
+    scanner: str = ""
+    body_part: str = ""
+    laterality: str = ""
+    view: str = ""
+    gain_db: float | None = None
+    frequency_mhz: float | None = None
+    depth_mm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -313,7 +325,7 @@ class LesionMatch:
 class Change:
     """One parameter before and now. percent for amplitudes and ratios, difference for times.
 
-    `beyond_variability` None: nobody stated a repeatability, `variability_source` says so.
+    `beyond_variability` None: nobody stated a repeatability. `reason`: why it is not compared, None where it is.
     """
 
     baseline: Quantity
@@ -322,6 +334,7 @@ class Change:
     difference: Quantity | None = None
     beyond_variability: bool | None = None
     variability_source: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -335,7 +348,10 @@ class TrendPoint:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Before and after. performed False: `reason` says why and nothing else is stated."""
+    """Before and after. performed False: `reason` says why and nothing else is stated.
+
+    settings_differ: what was not known and equal in both. post_treatment: only where somebody said so.
+    """
 
     performed: bool = False
     reason: str | None = NOT_IMPLEMENTED
@@ -346,6 +362,7 @@ class Comparison:
     settings_differ: tuple[str, ...] = ()
     trend: tuple[TrendPoint, ...] = ()
     changes: Mapping[str, Change] = field(default_factory=dict)
+    post_treatment: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from pydicom.sr.codedict import codes as standard
 
 from reports import codes
 from reports.comparison_groups import comparison_statements
+from reports.conditions import SUMMARY_PAGE, SUMMARY_SERIES, conditions_of
 from reports.equipment import MANUFACTURER, MODEL_NAME
 from reports.findings import Findings
 from reports.measurement_groups import measurement_groups, quality_group
@@ -93,7 +94,16 @@ def _evaluations(findings: Findings, context: ResultContext) -> ContainerContent
     )
     container.ContentSequence = ContentSequence()
     container.ContentSequence.extend([text_item(codes.own("RESEARCH"), context.disclaimer), *_statements(findings)])
+    if findings.quality.contrast_found:
+        container.ContentSequence.extend(_conditions(findings, context))
     return container
+
+
+def _conditions(findings: Findings, context: ResultContext) -> Iterator[Any]:
+    """What a later study must know to be compared with this one, and where its picture is."""
+    page = {SUMMARY_SERIES: context.identity.uid("series-sc"), SUMMARY_PAGE: context.identity.uid("sc")}
+    for name, value in (conditions_of(findings) | page).items():
+        yield text_item(codes.own("CONDITION"), f"{name}: {value}")
 
 
 def _statements(findings: Findings) -> Iterator[Any]:

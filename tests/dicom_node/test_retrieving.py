@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pydicom
 import pytest
 
 from dicom_node.errors import UnreachableError
-from dicom_node.retrieving import FoundSeries, PacsCall, SeriesQuery, find_series, get_series
+from dicom_node.retrieving import PacsCall, SeriesQuery, WantedInstances, find_series, get_instances
 from dicom_node.sending import send_files
 from dicom_node.transport.requestor import RemoteNode
 from tests.dicom_node.network_scenes import Node, Scene, uid_of
@@ -47,10 +48,13 @@ def test_a_patients_earlier_reports_are_found_and_fetched_and_nobody_elses(tmp_p
         assert {series.study_instance_uid for series in found} == {uid_of(1, 1), uid_of(1, 2)}
         assert {(series.study_date, series.patient_id) for series in found} == {("20261103", "P1"), ("20261105", "P1")}
         (first,) = (series for series in found if series.study_instance_uid == uid_of(1, 1))
-        paths = get_series(call, first, [SR], fetched)
+        wanted = WantedInstances(first.study_instance_uid, first.series_instance_uid, (SR,))
+        paths = get_instances(call, wanted, fetched)
+        (one,) = get_instances(call, replace(wanted, sop_instance_uid=scenes[1].sop_instance_uid), fetched)
         for wild in ("P*", "P?", "", "*"):
             assert find_series(call, SeriesQuery(wild, "SR", *NOVEMBER)) == ()
     objects = {pydicom.dcmread(path).SOPInstanceUID for path in paths}
+    assert pydicom.dcmread(one).SOPInstanceUID == scenes[1].sop_instance_uid
     assert objects == {scenes[0].sop_instance_uid, scenes[1].sop_instance_uid}
 
 
@@ -66,10 +70,10 @@ def test_a_pacs_that_does_not_answer_costs_a_bounded_wait() -> None:
 
 
 def test_a_peer_that_offers_no_query_says_so(tmp_path: Path) -> None:
-    series = FoundSeries("P1", uid_of(1, 1), uid_of(2, 1), "SR", "", "", "")
+    wanted = WantedInstances(uid_of(1, 1), uid_of(2, 1), (SR,))
     with Node(tmp_path) as node:
         call = PacsCall(RemoteNode("CEUS_NODE", LOOPBACK, node.port), "SCANNER")
         with pytest.raises(UnreachableError):
             find_series(call, SeriesQuery("P1", "SR", *NOVEMBER))
         with pytest.raises(UnreachableError):
-            get_series(call, series, [SR], tmp_path)
+            get_instances(call, wanted, tmp_path)

@@ -1,0 +1,71 @@
+"""The patient's earlier results at hand: folders with `sr.dcm`, and with `sc_summary.dcm` where its picture is known.
+
+They come from the node's own history, from the answer of a PACS (`dicom_node.priors`), or from the user. An earlier
+result counts by what its report says, wherever it lay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+import structlog
+from pydicom.errors import InvalidDicomError
+
+from dicom_node.data_folder import DataFolder
+from dicom_node.jobs import Job, JobBook
+from dicom_node.results import ResultFolder
+from reports.comparable import ComparableResult
+from reports.errors import ReportsError
+from reports.read_back.earlier import earlier_result
+
+log = structlog.get_logger()
+
+REPORT, SUMMARY = "sr.dcm", "sc_summary.dcm"
+
+
+@dataclass(frozen=True)
+class EarlierResult:
+    """An earlier result with the report's file. job: the job of this node that measured it, None where it came."""
+
+    result: ComparableResult
+    report: Path
+    job: Job | None = None
+
+    @property
+    def summary(self) -> Path:
+        """Its summary page; need not exist."""
+        return self.report.with_name(SUMMARY)
+
+
+def from_history(folder: DataFolder, job: Job) -> Iterator[EarlierResult]:
+    """What this node itself measured of the job's patient, every revision, the job's own acquisition left out."""
+    if not job.patient_key:
+        return
+    for other in JobBook(folder.jobs).all():
+        if other.patient_key == job.patient_key and other.acquisition != job.acquisition:
+            report = ResultFolder(folder.results, other.acquisition, other.name).path / REPORT
+            yield from _readable([report], other)
+
+
+def from_folders(folders: Iterable[Path]) -> Iterator[EarlierResult]:
+    """What lies in the folders that a PACS's answer or the user filled."""
+    for folder in folders:
+        yield from _readable([folder / REPORT])
+
+
+def from_report(report: Path) -> EarlierResult:
+    """The result of a report that a user names. Raises OSError, InvalidDicomError, ReportsError."""
+    return EarlierResult(earlier_result(pydicom.dcmread(report)), report)
+
+
+def _readable(reports: Iterable[Path], job: Job | None = None) -> Iterator[EarlierResult]:
+    for report in reports:
+        try:
+            yield EarlierResult(earlier_result(pydicom.dcmread(report)), report, job)
+        except FileNotFoundError:
+            continue  # not measured yet, without contrast, or retired
+        except (OSError, InvalidDicomError, ReportsError) as error:
+            log.warning("an earlier report cannot be read", report=report.parent.name, reason=str(error))
