@@ -126,6 +126,23 @@ def process(
 
 
 @app.command()
+def repeatability(
+    paths: Annotated[list[Path], typer.Argument(help="Result folders of repeated loops, same patient and day.")],
+    out: Annotated[Path, typer.Option("--out", help="CSV to write.")] = Path("repeatability.csv"),
+) -> None:
+    """Make the site's table of what varies between repeated loops, for `[comparison] repeatability`."""
+    from datetime import UTC, datetime
+
+    from dicom_node.repeatability import repeatability_table
+    from dicom_node.repeatability_table import write_table
+
+    limits = repeatability_table(paths, datetime.now(UTC).date())
+    write_table(out, limits)
+    for name, limit in limits.items():
+        Console().print(f"{name}: ±{limit.limit:.3g} {limit.unit} ({limit.source})", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def demo(
     out: OutDir = Path("demo-out"),
     once: Annotated[bool, typer.Option("--once", help="End when every expected object has arrived.")] = False,

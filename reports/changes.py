@@ -119,11 +119,15 @@ def _equal(now: ComparableResult, baseline: ComparableResult, name: str) -> bool
     return abs(one - other) <= EQUAL_WITHIN * max(abs(one), abs(other))
 
 
+def told_by_difference(unit: str) -> bool:
+    """Times and shares change by so many seconds and points; everything else by percent of what it was."""
+    return unit in ("s", "%")
+
+
 def _change(before: Quantity, after: Quantity) -> Change:
-    """Times and shares change by a difference, everything else by percent of what it was."""
     if before.value is None or after.value is None:
         return Change(before, after, reason="no value")
-    if after.unit in ("s", "%"):
+    if told_by_difference(after.unit):
         return Change(before, after, difference=Quantity(after.value - before.value, after.unit))
     if before.value <= 0.0:
         return Change(before, after, reason="the baseline's value is not positive")
