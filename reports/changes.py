@@ -14,7 +14,7 @@ from reports.comparable import AMPLITUDES, AREA, COMPARED_NAMES, DENSITY, SPEED,
 from reports.conditions import DENSITY_TERMS, SETTINGS, ULM_SPEED
 from reports.findings import Baseline, Change, Comparison, LesionMatch, Quantity, TrendPoint
 
-UNKNOWN_VARIABILITY = "variability unknown: no repeatability was stated"
+UNKNOWN_VARIABILITY = "unknown: no repeatability was stated"
 EQUAL_WITHIN = 0.01
 """Lengths and trackable speeds of two loops are equal within 1 %: a frame more or less is no other measurement."""
 

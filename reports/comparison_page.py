@@ -30,15 +30,30 @@ from reports.page_frame import draw_footer, draw_header
 from reports.pictures import PictureInputs
 from reports.result_object import ResultContext
 
-VIEWS = Area(24, 104, 960, 500)
-CONTEXT = Area(1000, 104, 576, 500)
-TREND_HEIGHT = 190
-TABLE = Area(24, 620, 1552, 520)
+VIEWS = Area(24, 104, 960, 440)
+CONTEXT = Area(1000, 104, 576, 440)
+TREND_HEIGHT = 180
+TABLE = Area(24, 560, 1552, 580)
+TREND_FROM = 3
+"""Two studies are a change and stand in the table; a trend begins with the third."""
+SHOWN = (
+    *("PE_ratio", "WiR_ratio", "WiAUC_ratio", "AUC_ratio", "RT", "mTT"),
+    *("area_mm2", "perfused_area_percent", "perfusion_density_rarefied_percent", "speed_mean_mm_s"),
+    *("PE", "WiR", "AUC"),
+)
+"""Rows of the page where they could be compared; the report holds every one."""
+TREND_NAMES = ("PE_ratio", "AUC_ratio", "RT", "mTT", "area_mm2")
+NOT_RECORDED, LIMIT = " not recorded", ": ±"
 WORDS = {
-    "area_mm2": "Area",
-    "perfusion_density_rarefied_percent": "Perfusion density, rarefied",
+    "RT": "Rise time",
+    "mTT": "Mean transit time",
+    "area_mm2": "Lesion area",
+    "perfusion_density_rarefied_percent": "Vessel density, rarefied",
     "speed_mean_mm_s": "Flow speed, mean",
     "perfused_area_percent": "Perfused area",
+    "PE": "Peak enhancement",
+    "WiR": "Wash-in rate",
+    "AUC": "Area under the curve",
 }
 VARIABILITY = {True: ("beyond variability", AMBER), False: ("within variability", TEXT), None: ("unknown", MUTED)}
 
@@ -77,12 +92,14 @@ def _draw_views(page: Page, findings: Findings, inputs: PictureInputs) -> None:
         before = inputs.baseline
         corner = (before.view.box.x0, before.view.box.y0)
         placed, _ = draw_panel(page, left, before.view, before.rois, corner, before.pixel_spacing_mm)
-        caption(page, placed, "Before")
+        base = findings.comparison.baseline
+        caption(page, placed, "Before" if base is None else f"Before, {base.datetime:%Y-%m-%d %H:%M}")
     panel = findings.source.contrast_panel
     box = inputs.contrast.box if panel is None else panel.contrast
     spacing: Spacing | None = findings.source.pixel_spacing_mm
     placed, _ = draw_panel(page, right, inputs.contrast, findings.rois, (box.x0, box.y0), spacing)
-    caption(page, placed, "Now")
+    now = findings.source.acquired_at
+    caption(page, placed, "Now" if now is None else f"Now, {now:%Y-%m-%d %H:%M}")
 
 
 def _draw_context(page: Page, findings: Findings) -> None:
@@ -108,39 +125,69 @@ def _context_lines(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
             yield "Lesion match", f"UNCONFIRMED: compare both outlines{sure}", AMBER
     again = {True: "with this version", False: "no: values as reported then", None: "unknown"}
     yield "Re-measured", again[comparison.remeasured], TEXT
-    differ = ", ".join(comparison.settings_differ)
-    yield "Settings", f"differ: {differ}" if differ else "equal as far as recorded", AMBER if differ else TEXT
-    if differ:
+    unrecorded = [w.removesuffix(NOT_RECORDED) for w in comparison.settings_differ if w.endswith(NOT_RECORDED)]
+    differ = [words for words in comparison.settings_differ if not words.endswith(NOT_RECORDED)]
+    for words in differ:
+        yield "Settings" if words is differ[0] else "", words, AMBER
+    if unrecorded:
+        yield "Not recorded", ", ".join(unrecorded), MUTED
+    if comparison.settings_differ:
         yield "", "Absolute amplitudes are not compared; ratios and times are.", MUTED
+    else:
+        yield "Settings", "all recorded and equal", TEXT
     sources = sorted({c.variability_source for c in comparison.changes.values() if c.variability_source})
-    yield "Variability", "; ".join(sources) or "no repeatability was stated", TEXT if sources else MUTED
+    tables = dict.fromkeys(source.partition(LIMIT)[0] for source in sources if LIMIT in source)
+    yield "Variability", "; ".join(tables) or "unknown: no repeatability was stated", MUTED
 
 
 def _draw_changes(page: Page, comparison: Comparison) -> None:
     area = TABLE
     page.box(area)
-    page.text(area.x + 20, area.y + 14, "Changes", fontsize=HEADING, fontweight="bold")
-    page.text(area.right - 20, area.y + 17, "value [95 % interval]", color=MUTED, fontsize=SMALL, ha="right")
+    page.text(area.x + 20, area.y + 14, "What changed", fontsize=HEADING, fontweight="bold")
+    page.text(area.right - 20, area.y + 17, "value [95 % interval of the fit]", color=MUTED, fontsize=SMALL, ha="right")
     top = area.y + 50
-    stops = (area.x + 700, area.x + 1010, area.x + 1230)
+    stops = (area.x + 620, area.x + 930, area.x + 1130)
     for stop, words in zip(stops, ("Before", "Now", "Change"), strict=True):
         page.text(stop, top, words, fontsize=BODY, fontweight="bold", ha="right")
     page.text(area.right - 20, top, "Against variability", fontsize=BODY, fontweight="bold", ha="right")
     page.rule(area.x + 20, area.right - 20, top + 25)
-    room = area.height - 100 - (TREND_HEIGHT if len(comparison.trend) > 1 else 0)
-    step = min(46.0, room / max(len(comparison.changes), 1))
-    size = SMALL if step < 30 else 15.0
-    for index, (name, change) in enumerate(comparison.changes.items()):
-        y = top + 36 + (index + 0.5) * step
-        verdict, colour = VARIABILITY[change.beyond_variability]
-        page.text(area.x + 20, y, change_words(name), fontsize=size, fontweight="bold", va="center")
-        for stop, words in zip(stops, (_words(change.baseline), _words(change.now), _change(change)), strict=True):
-            page.text(stop, y, words, fontsize=size, ha="right", va="center")
-        page.text(area.right - 20, y, verdict, color=colour, fontsize=size, ha="right", va="center")
-    if not comparison.changes:
+    trend = len(comparison.trend) >= TREND_FROM
+    shown = {n: comparison.changes[n] for n in SHOWN if n in comparison.changes}
+    shown = {name: change for name, change in shown.items() if change.reason is None}
+    left_out = _left_out(comparison)
+    room = area.height - 96 - (TREND_HEIGHT if trend else 10) - (30 if left_out else 0)
+    step = min(38.0, room / max(len(shown), 1))
+    for index, (name, change) in enumerate(shown.items()):
+        y = top + 32 + (index + 0.5) * step
+        page.text(area.x + 20, y, change_words(name), fontsize=BODY, fontweight="bold", va="center")
+        for stop, words in zip(stops[:2], (_words(change.baseline), _words(change.now)), strict=True):
+            page.text(stop, y, words, fontsize=BODY, ha="right", va="center")
+        page.text(stops[2], y, _change(change), fontsize=BODY, fontweight="bold", ha="right", va="center")
+        verdict, colour = _verdict(change)
+        page.text(area.right - 20, y, verdict, color=colour, fontsize=BODY, ha="right", va="center")
+    if not shown:
         page.text(area.x + 20, top + 50, "No parameter could be compared.", color=MUTED)
-    if len(comparison.trend) > 1:
+    if left_out:
+        y = area.bottom - (TREND_HEIGHT if trend else 0) - 34
+        page.text(area.x + 20, y, page.lines(left_out, area.width - 40, SMALL)[0], color=MUTED, fontsize=SMALL)
+    if trend:
         _draw_trend(page, Area(area.x + 20, area.bottom - TREND_HEIGHT, area.width - 40, TREND_HEIGHT - 14), comparison)
+
+
+def _verdict(change: Change) -> tuple[str, str]:
+    """Beyond or within the stated repeatability, with its limit."""
+    verdict, colour = VARIABILITY[change.beyond_variability]
+    limit = (change.variability_source or "").partition(LIMIT)[2]
+    return (f"{verdict} (±{limit})" if limit else verdict), colour
+
+
+def _left_out(comparison: Comparison) -> str:
+    """What both studies measured and yet must not be compared, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, change in comparison.changes.items():
+        if change.reason is not None:
+            reasons.setdefault(change.reason, []).append(name if name not in WORDS or len(name) < 4 else WORDS[name])
+    return "; ".join(f"Not compared: {', '.join(names)} ({reason})" for reason, names in reasons.items())
 
 
 def change_words(name: str) -> str:
@@ -154,7 +201,8 @@ def change_words(name: str) -> str:
 
 def _draw_trend(page: Page, area: Area, comparison: Comparison) -> None:
     """The first four parameters over all studies, each on its own scale, in days since the first."""
-    names = [name for name in comparison.changes if any(name in point.values for point in comparison.trend)][:4]
+    candidates = [name for name in TREND_NAMES if name in comparison.changes]
+    names = [name for name in candidates if any(name in point.values for point in comparison.trend)][:4]
     first = min(point.datetime for point in comparison.trend)
     width = area.width / 4
     for index, name in enumerate(names):
@@ -184,5 +232,7 @@ def _change(change: Change) -> str:
     if change.percent is not None:
         return f"{change.percent:+.1f} %".replace("-", "−")
     if change.difference is not None and change.difference.value is not None:
-        return f"{change.difference.value:+.2f} {unit_words(change.difference.unit)}".replace("-", "−")
+        sign = "+" if change.difference.value > 0 else ""
+        unit = "points" if change.difference.unit == "%" else unit_words(change.difference.unit)
+        return f"{sign}{number(change.difference.value)} {unit}"
     return "not compared"

@@ -214,22 +214,40 @@ def full_findings() -> Findings:
 
 def compared_findings() -> Findings:
     """The full lesion, compared with a study two days earlier on other settings."""
+    shares = f"{SITE}: ±25 %"
+    ratio, seconds = "{ratio}", "s"
+
+    def change(before: float, now: float, unit: str, beyond: bool | None = None, limit: str = "") -> Change:
+        difference = Quantity(now - before, unit) if unit in (seconds, "%") else None
+        percent = None if difference is not None else 100 * (now - before) / before
+        source_words = limit or "unknown: no repeatability was stated"
+        then, today = Quantity(before, unit, 0.9 * before, 1.1 * before), Quantity(now, unit, 0.9 * now, 1.1 * now)
+        return Change(then, today, percent, difference, beyond, source_words)
+
     changes = {
-        "PE_ratio": Change(
-            Quantity(2.6, "{ratio}", 2.3, 2.9), Quantity(1.7, "{ratio}", 1.5, 1.9), -34.6, None, True, SITE
-        ),
-        "RT": Change(Quantity(6.1, "s", 5.6, 6.6), Quantity(7.0, "s", 6.3, 7.7), None, Quantity(0.9, "s"), False, SITE),
-        "mTT": Change(Quantity(15.2, "s"), Quantity(17.0, "s"), None, Quantity(1.8, "s"), None, None),
-        "PE": Change(Quantity(0.031, "[arb'U]"), Quantity(0.0209, "[arb'U]"), None, None, None, None),
+        "PE_ratio": change(2.6, 1.7, ratio, True, shares),
+        "WiR_ratio": change(3.1, 1.7, ratio, True, shares),
+        "WiAUC_ratio": change(2.2, 1.7, ratio, False, shares),
+        "AUC_ratio": change(2.5, 1.7, ratio, True, shares),
+        "RT": change(6.1, 7.0, seconds, False, f"{SITE}: ±1.4 s"),
+        "mTT": change(15.2, 17.0, seconds),
+        "area_mm2": change(342.0, 301.6, "mm2"),
+        "perfused_area_percent": change(92.0, 81.0, "%"),
+        "perfusion_density_rarefied_percent": change(36.0, 28.0, "%"),
+        "speed_mean_mm_s": change(6.4, 5.2, "mm/s"),
+        **{
+            name: Change(Quantity(0.031, unit), Quantity(0.0209, unit), reason=NOT_ALIKE)
+            for name, unit in (("PE", "[arb'U]"), ("WiR", "[arb'U]/s"), ("AUC", "[arb'U].s"))
+        },
     }
     comparison = Comparison(
         performed=True,
         reason=None,
         baseline=Baseline("2.25.900", "2.25.901", CREATED - timedelta(hours=49), "nearest earlier within 72 h"),
         hours_since=49.0,
-        match=LesionMatch(0.8, False),
+        match=LesionMatch(None, False),
         remeasured=False,
-        settings_differ=("gain", "dose"),
+        settings_differ=("dose: 2.4 mL then, 1.2 mL now", "gain not recorded", "frequency not recorded"),
         changes=changes,
         trend=tuple(
             TrendPoint(
@@ -245,4 +263,5 @@ def compared_findings() -> Findings:
     return replace(full_findings(), comparison=comparison)
 
 
-SITE = "site table of 2026-09-12, 14 same-day pairs"
+SITE = "site table of 2026-09-12, 28 loops of 14 patients"
+NOT_ALIKE = "absolute a.u. between settings that are not known to be equal"

@@ -107,9 +107,9 @@ def test_changes_and_their_baseline_stand_apart_from_todays_values() -> None:
         for g in report.of_finding(codes.LESION)
         if (q := g.quantity(codes.own("R_PE"), codes.own("CHANGE_PCT"))) is not None
     )
-    assert percent.value == pytest.approx(-34.6, rel=RELATIVE)
+    assert percent.value == pytest.approx(100 * (1.7 - 2.6) / 2.6, rel=RELATIVE)
     words = " ".join(text for _, text in report.statements)
-    assert "gain, dose" in words
+    assert "dose: 2.4 mL then, 1.2 mL now; gain not recorded" in words
     assert "nearest earlier within 72 h" in words
 
 
