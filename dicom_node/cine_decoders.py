@@ -124,6 +124,26 @@ def jpeg_luma(raw: bytes, stored: SampleFormat) -> Decoded:
     return Decoded(np.asarray(image if image.mode == "L" else image.convert("L")), "MONOCHROME2")
 
 
+def jpeg_again(raw: bytes, stored: SampleFormat) -> Samples | None:
+    """The luma of a frame after one more pass through its own quantisation, the grid of 8 x 8 blocks shifted by half.
+
+    None where the components are not luma and chroma (Adobe's transform 0 is RGB).
+    """
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(raw), formats=("JPEG",))
+    tables = image.quantization  # type: ignore[attr-defined]  # of JPEG images only
+    luma = jpeg_luma(raw, stored).samples
+    image.draft("L", image.size)
+    if image.mode != "L" or 0 not in tables or image.info.get("adobe_transform") == 0:
+        return None
+    half = 4
+    coded = io.BytesIO()
+    shifted = Image.fromarray(np.pad(luma, ((half, 0), (half, 0)), mode="edge"))
+    shifted.save(coded, "JPEG", qtables={0: tables[0]})
+    return np.asarray(Image.open(coded, formats=("JPEG",)))[half:, half:]
+
+
 def jpeg_lossless(raw: bytes, stored: SampleFormat) -> Decoded:
     """JPEG lossless (process 14) by GDCM."""
     import gdcm

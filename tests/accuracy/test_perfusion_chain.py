@@ -40,6 +40,16 @@ class JpegCine:
         """The Y' of the same codestreams, as the node's reader offers it."""
         return replace(self, grey=True)
 
+    def coded_again(self, frames: Sequence[int]) -> NDArray[np.uint8]:
+        """The luma through the same quantisation once more, off its grid, as the node's reader offers it."""
+        again = []
+        for luma in replace(self, grey=True).sample(frames):
+            stream = io.BytesIO()
+            shifted = Image.fromarray(np.pad(luma, ((4, 0), (4, 0)), mode="edge"))
+            shifted.save(stream, "JPEG", quality=self.quality)
+            again.append(np.asarray(Image.open(stream))[4:, 4:])
+        return np.stack(again)
+
     def blocks(self) -> Iterator[FrameBlock]:
         for block in self.scene.blocks():
             yield FrameBlock(self._coded(block.pixels), block.first_frame)

@@ -10,6 +10,8 @@ import pytest
 from processing.cine import DisplayProfile
 from processing.errors import UnfitCineError
 from processing.intake import examine, sample_frames, take_cine
+from processing.linearize import without_coding_bias
+from processing.projection import PROJECTION_SIZE
 from processing.simulation.scenes import SMALL_BOLUS, bolus_scene
 
 DECLARED = DisplayProfile(name="simulated", dynamic_range_db=50.0)
@@ -60,3 +62,16 @@ def test_samples_cover_the_loop_without_following_a_rhythm() -> None:
     # A 1 Hz pulse at 15 frames/s: its phase is met everywhere, no bin of ten holds more than a quarter.
     phases = np.histogram(chosen % 15, bins=10)[0]
     assert phases.max() <= 12
+
+
+def test_the_lift_of_mean_power_by_coding_noise_is_taken_out() -> None:
+    """Closed form: Gaussian noise of s levels lifts exp(k g) by exp((k s)^2 / 2); 60 dB over 255 levels, 4 levels."""
+    slope, noise_levels = 60.0 / 255.0 * np.log(10.0) / 10.0, 4.0
+    table = np.exp(slope * (np.arange(PROJECTION_SIZE) / 4.0 - 255.0)).astype(np.float32)
+    corrected = without_coding_bias(table, noise_levels)
+    # Away from the ends of the scale; float32 and the noise's tails beyond four sigma leave 1e-4.
+    middle = slice(100, -100)
+    expected = table[middle] * np.exp(-0.5 * (slope * noise_levels) ** 2)
+    np.testing.assert_allclose(corrected[middle], expected, rtol=2e-4)
+    assert (np.diff(corrected) >= 0).all()
+    np.testing.assert_array_equal(without_coding_bias(table, 0.0), table)
