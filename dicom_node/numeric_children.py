@@ -116,10 +116,10 @@ def _settle_in(parent: int, cores: int) -> None:
 
 
 def _warm_up() -> None:
-    """Import what a job needs before the first one comes: the numeric stack, the report writers, the plotting."""
-    import matplotlib.figure  # noqa: F401
+    """Rehearse a job before the first one comes."""
+    from dicom_node.warming import rehearse
 
-    import dicom_node.measuring  # noqa: F401
+    rehearse()
 
 
 def cores() -> int:
