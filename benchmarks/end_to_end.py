@@ -3,7 +3,8 @@
 The whole node runs as a user runs it, with a real Orthanc behind it; then the same job is measured again in a process
 of its own, to see where its time and its memory go. Budget of the finished product (issue A): report and picture
 within 30 s, everything within 60 s on two quiet cores, memory below what the job stated. CPU seconds stand beside the
-wall's, for they hold on a busy machine too.
+wall's, for they hold on a busy machine too. The node's children have rehearsed, as in a node that runs as a service;
+how long that takes after a start is a line of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from dicom_node.config import SeriesSettings, Settings, load_settings
+from dicom_node.config import Settings, load_settings
 from dicom_node.simulated_scanner import CineIdentity, write_cine
 from processing.simulation.scenes import DEMO_BOLUS, bolus_scene
 from tests.end_to_end.running_node import RunningNode, until
@@ -52,19 +53,21 @@ def whole_node(folder: Path, cine: Path) -> None:
     with Orthanc(folder) as orthanc:
         destinations = {"pacs": (orthanc.ae_title, orthanc.dicom_port)}
         with RunningNode(folder / "node", destinations, PROFILE, log_format="json") as node:
+            began_s = time.monotonic()
+            until(lambda: "child is warm" in node.log(), LIMIT_S, "the rehearsal of the children")
+            warm_s = time.monotonic() - began_s
             idle_mb = sum(_resident_mb(process) for process in node.processes())
             node.scan(cine)
             until(lambda: "delivered" in node.log(), LIMIT_S, "the delivery")
             peaks = {process.pid: _peak_mb(process) for process in node.processes()}
             moments = _moments(node.log())
+    print(f"{'once, before: receiving until warm':42s} {warm_s:8.2f} s")
     edges = [moments[event] for event in EVENTS]
     for stage, (begin, end) in zip(STAGES, pairwise(edges), strict=True):
         print(f"{stage:42s} {(end - begin).total_seconds():8.2f} s")
     total_s = (edges[-1] - edges[0]).total_seconds()
     verdict = "met" if total_s <= BUDGET_S else "FALLS SHORT"
     print(f"{'release to the last object stored':42s} {total_s:8.2f} s  budget {BUDGET_S:g}: {verdict}")
-    quiet_s = SeriesSettings().quiet_s
-    print(f"{'of which waiting, by [series] quiet_s':42s} {quiet_s:8.2f} s")
     print(f"{'all processes, idle':42s} {idle_mb:8.0f} MB; largest process at its peak {max(peaks.values()):.0f} MB\n")
 
 

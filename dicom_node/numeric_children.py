@@ -1,7 +1,8 @@
-"""Warm numeric children: processes that keep the numeric stack imported and measure one acquisition at a time.
+"""Warm numeric children: processes that keep the numeric stack ready and measure one acquisition at a time.
 
-Importing the numeric stack costs 2.5 s, so children are reused. Each runs at nice 19 with one share of the cores, and
-ends when the node ends. A child that crashes loses only its own job; the slot starts a new one.
+Importing the numeric stack and loading its kernels takes seconds, so children rehearse at their start and are reused.
+Each runs at nice 19 with one share of the cores, and ends when the node ends. A child that crashes loses only its own
+job; the slot starts a new one.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
+import structlog
+
 from dicom_node.errors import ChildDiedError
+
+log = structlog.get_logger()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,11 +33,23 @@ PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that the kernel sends to this process when the *thread* that spawned it ends."""
 
 
-class NumericChildren:
-    """A fixed number of warm children. `run` blocks its caller until one is free and has answered."""
+def rehearse_a_job() -> float:
+    """What a child does first; returns the processor time that it has used, in seconds."""
+    from dicom_node.warming import rehearse
 
-    def __init__(self, children: int, cores_each: int) -> None:
+    rehearse()
+    return time.process_time()
+
+
+class NumericChildren:
+    """A fixed number of warm children. `run` blocks its caller until one is free and has answered.
+
+    `prepare` is called in each child before its first job; what it returns is the processor time it took, in seconds.
+    """
+
+    def __init__(self, children: int, cores_each: int, prepare: Callable[[], float] = rehearse_a_job) -> None:
         self._cores_each = cores_each
+        self._prepare = prepare
         self._free: queue.Queue[_Child] = queue.Queue()
         # PR_SET_PDEATHSIG is tied to the spawning thread, so one thread that lives as long as the node spawns them all.
         self._orders: queue.Queue[Callable[[], None] | None] = queue.Queue()
@@ -63,7 +81,7 @@ class NumericChildren:
 
     def _start(self) -> _Child:
         started: Future[_Child] = Future()
-        self._orders.put(lambda: started.set_result(_Child(self._cores_each)))
+        self._orders.put(lambda: started.set_result(_Child(self._cores_each, self._prepare)))
         return started.result()
 
     def _spawn_forever(self) -> None:
@@ -74,10 +92,10 @@ class NumericChildren:
 class _Child:
     """One child process behind a pool of its own: a crash breaks this pool and no other."""
 
-    def __init__(self, cores: int) -> None:
+    def __init__(self, cores: int, prepare: Callable[[], float]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_settle_in, initargs=(os.getpid(), cores))
-        self.warm: Future[None] = self.pool.submit(_warm_up)
+        self.pool.submit(prepare).add_done_callback(_tell)
 
 
 class MemoryBudget:
@@ -115,11 +133,14 @@ def _settle_in(parent: int, cores: int) -> None:
         os.environ[variable] = str(cores)
 
 
-def _warm_up() -> None:
-    """Rehearse a job before the first one comes."""
-    from dicom_node.warming import rehearse
-
-    rehearse()
+def _tell(rehearsal: Future[float]) -> None:
+    """A rehearsal that fails loses no job (each says itself what it meets), but somebody should know."""
+    if rehearsal.cancelled() or isinstance(rehearsal.exception(), BrokenProcessPool):
+        return  # the node ends, or the job that broke the child has said so
+    if (error := rehearsal.exception()) is not None:
+        log.error("a child's rehearsal failed: the first job will be slow", reason=repr(error))
+    else:
+        log.info("child is warm", cpu_s=round(rehearsal.result(), 1))
 
 
 def cores() -> int:

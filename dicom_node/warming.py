@@ -1,8 +1,8 @@
-"""A numeric child's rehearsal: every stage once over two sketches of cines, so that the first job is as fast as the next.
+"""A numeric child's rehearsal: every stage once, over two sketches of cines, so that the first job is as fast as any.
 
-Importing the numeric stack is not enough: the kernels are compiled by their first call (about a minute of processor time
-in a new installation, kept in NUMBA_CACHE_DIR) and loaded from that cache by the first call in every process. A report
-must not wait for either. What is rehearsed is simulated and thrown away.
+Importing the numeric stack is not enough: the kernels are compiled by their first call (about a minute of processor
+time in a new installation, kept in NUMBA_CACHE_DIR) and loaded from that cache by the first call in every process. A
+report must not wait for either. What is rehearsed is simulated and thrown away.
 """
 
 from __future__ import annotations

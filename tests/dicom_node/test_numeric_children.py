@@ -15,7 +15,7 @@ from dicom_node.numeric_children import MemoryBudget, NumericChildren
 
 @pytest.fixture(scope="module")
 def children() -> Iterator[NumericChildren]:
-    made = NumericChildren(children=2, cores_each=1)
+    made = NumericChildren(children=2, cores_each=1, prepare=time.process_time)
     yield made
     made.close()
 
