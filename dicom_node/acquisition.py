@@ -30,7 +30,8 @@ class Peer:
     """A configured peer, or the one that stands for all unknown ones.
 
     `ae_title` and `host` may be "*". `priority`: 1 is served first. `drop_unwanted`: what is no cine is accepted,
-    counted and dropped, so that the peer's queue never blocks; else it is refused at negotiation.
+    counted and dropped, so that the peer's queue never blocks; else it is refused at negotiation. `commits`: it is
+    asked for Storage Commitment, so its reports are heard.
     """
 
     ae_title: str
@@ -39,6 +40,7 @@ class Peer:
     profile: str | None = None
     priority: int = 10
     drop_unwanted: bool = True
+    commits: bool = False
 
     def matches(self, ae_title: str, addresses: tuple[str, ...]) -> bool:
         """Whether a calling title from one of `addresses` (the peer's address and its names) is this peer."""

@@ -6,12 +6,9 @@ acquisition without a job file is assembled again, to the same name.
 
 from __future__ import annotations
 
-import fcntl
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 
@@ -118,18 +115,6 @@ def watch(
         waiting = arrivals.order_ready(datetime.now(UTC))[1]
         order_unfinished()
         spool.doorbell.wait(WAITING_S if waiting else IDLE_S)
-
-
-@contextmanager
-def only_assembler(lock_file: Path) -> Iterator[bool]:
-    """Hold the spool's assembler lock for the block; yields False when another process holds it."""
-    with lock_file.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def _header_of(instance: ReceivedInstance) -> CineFile | None:

@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dicom_node.commitments import PUSH_MODEL
 from dicom_node.config import DestinationSettings, Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ConfigurationError, NetworkError
 from dicom_node.sending import echo, negotiate
 from dicom_node.site_profiles import check_profiles
 from dicom_node.tls import remote_node, server_context
+from dicom_node.transport.requestor import RemoteNode
 from reports.object_classes import classes_of
 
 
@@ -68,6 +70,14 @@ def _disk(settings: Settings) -> CheckResult:
     return CheckResult(enough, f"disk: {folder} is writable, {free_mb} MB free{'' if enough else wanted}")
 
 
+def _commitment(settings: Settings, remote: RemoteNode, where: str) -> CheckResult:
+    try:
+        offered = negotiate(remote, settings.node.ae_title, [PUSH_MODEL])[PUSH_MODEL]
+    except NetworkError as error:
+        return CheckResult(False, f"{where}: {error}")
+    return CheckResult(offered, f"{where} {'offers' if offered else 'does NOT offer'} Storage Commitment")
+
+
 def _destination(settings: Settings, destination: DestinationSettings) -> Iterator[CheckResult]:
     try:
         remote = remote_node(settings, destination)
@@ -79,6 +89,8 @@ def _destination(settings: Settings, destination: DestinationSettings) -> Iterat
     yield CheckResult(outcome.delivered, f"C-ECHO {where}: {outcome.text}")
     if not outcome.delivered:
         return
+    if destination.storage_commitment:
+        yield _commitment(settings, remote, where)
     for kind in destination.objects:
         classes = classes_of(kind, settings.report.sr_class)
         try:

@@ -65,6 +65,7 @@ class DestinationSettings(Section):
     port: Port
     tls: bool = False
     storage_commitment: bool = False
+    commitment_wait_s: float = Field(default=600.0, gt=0, description="asked again after so long without a report")
     objects: tuple[ObjectKind, ...] = ("sr", "sc")
     dicomweb_url: str = ""
     priors: bool = Field(default=True, description="asked for the patient's earlier results")

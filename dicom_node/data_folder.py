@@ -45,6 +45,11 @@ class DataFolder:
         return self.root / "assembler.lock"
 
     @property
+    def commitments(self) -> Path:
+        """What destinations were asked to keep, and what they answered."""
+        return self.spool / "commitments"
+
+    @property
     def roles(self) -> Path:
         """One lock file a role, held by its living processes."""
         return self.root / "roles"

@@ -1,18 +1,23 @@
 """Delivery of one result folder to one destination: what it does not have yet, over one association.
 
 The ledger is written after every answer. A crash between the PACS's answer and the ledger sends the same file again,
-and the PACS's "duplicate" (0x0111) for that very UID is success.
+and the PACS's "duplicate" (0x0111) for that very UID is success. Where the destination is to commit to its objects, the
+result is delivered only when it has (`commitment_keeper`).
 """
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import pydicom
 
+from dicom_node.commitments import CommitmentDesk, Transaction
 from dicom_node.config import DestinationSettings, Settings
-from dicom_node.results import DeliveryLedger, ObjectDelivery, ResultFolder
+from dicom_node.data_folder import DataFolder
+from dicom_node.results import Commitment, DeliveryLedger, ObjectDelivery, ResultFolder
 from dicom_node.sending import SendOutcome, Verdict, send_files
 from dicom_node.tls import remote_node
 
@@ -22,8 +27,9 @@ def deliver(
 ) -> DeliveryLedger:
     """Send what is missing and return the ledger as it stands on disk.
 
-    The ledger's state is "delivered" when the destination has everything, "pending" when trying again may help, and
-    "failed" with a sentence when the destination refused an object for good.
+    The ledger's state is "delivered" when the destination has everything, "committing" when it has everything but is
+    yet to be asked to keep it, "pending" when trying again may help, and "failed" with a sentence when the destination
+    refused an object for good.
     """
     ledger = _with_all_objects(folder, destination)
     missing = [folder.path / item.file for item in ledger.objects if not item.sent]
@@ -33,6 +39,8 @@ def deliver(
         folder.write_ledger(ledger)
         worth_retrying |= outcome.worth_retrying and not _has_it(outcome)
     if all(item.sent for item in ledger.objects):
+        if destination.storage_commitment and not all(item.committed for item in ledger.objects):
+            return ask_to_keep(folder, ledger, settings)
         ledger = replace(ledger, finished_at=now.isoformat(), failure=None)
     elif not worth_retrying:
         ledger = replace(ledger, failure=_refusals(ledger))
@@ -40,15 +48,28 @@ def deliver(
     return ledger
 
 
+def ask_to_keep(folder: ResultFolder, ledger: DeliveryLedger, settings: Settings) -> DeliveryLedger:
+    """Open a transaction of Storage Commitment; the keeper makes the request. The ledger comes first: it is the truth,
+    and the keeper mends the desk from it."""
+    uid = f"2.25.{uuid.uuid4().int}"
+    before = ledger.commitment or Commitment()
+    ledger = replace(ledger, commitment=replace(before, transactions=(*before.transactions, uid)))
+    folder.write_ledger(ledger)
+    desk = CommitmentDesk(DataFolder(settings.node.data_dir).commitments)
+    desk.open(Transaction(uid, ledger.destination, folder.acquisition, folder.job))
+    return ledger
+
+
 def _with_all_objects(folder: ResultFolder, destination: DestinationSettings) -> DeliveryLedger:
     ledger = folder.ledger(destination.name)
     known = {item.file for item in ledger.objects}
-    new = [
-        ObjectDelivery(path.name, str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID))
-        for path in folder.objects(destination.objects)
-        if path.name not in known
-    ]
+    new = [_new_object(path) for path in folder.objects(destination.objects) if path.name not in known]
     return replace(ledger, objects=ledger.objects + tuple(new), finished_at=None, failure=None)
+
+
+def _new_object(path: Path) -> ObjectDelivery:
+    header = pydicom.dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+    return ObjectDelivery(path.name, str(header.SOPInstanceUID), sop_class_uid=str(header.SOPClassUID))
 
 
 def _noted(item: ObjectDelivery, file: str, outcome: SendOutcome) -> ObjectDelivery:

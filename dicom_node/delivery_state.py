@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dicom_node.config import Settings
@@ -49,6 +49,7 @@ def destination_states(
 ) -> tuple[DestinationState, ...]:
     """Every destination that is to get something of the result, and every one that ever got something."""
     ledgers = {ledger.destination: ledger for ledger in result.ledgers}
+    configured = {destination.name for destination in settings.destination}
     states = []
     for name, due in _due(result, settings, ledgers):
         ledger = ledgers.get(name, DeliveryLedger(name))
@@ -56,6 +57,8 @@ def destination_states(
         objects = [ObjectState(o.file, o.sent, o.attempts, o.status) for o in ledger.objects]
         objects += [ObjectState(file, False, 0, "") for file in due if file not in known]
         given_up = open_work.get(f"{job.workflow_id}>{name}")
+        if name not in configured and ledger.state in ("pending", "committing"):
+            ledger = replace(ledger, failure="this destination is no longer configured")
         states.append(_state(ledger, tuple(objects), given_up.state if given_up else ""))
     return tuple(states)
 
@@ -73,6 +76,16 @@ def _due(
             yield name, []
 
 
+def _asked(ledger: DeliveryLedger) -> str:
+    asked = ledger.commitment
+    if asked is None or asked.asked == 0:
+        return "has every object; storage commitment is being asked for" + (
+            f" ({asked.said}, trying on)" if asked is not None and asked.said else ""
+        )
+    times = "once" if asked.asked == 1 else f"{asked.asked} times"
+    return f"has every object and has not committed to keep them yet (asked {times})"
+
+
 def _state(ledger: DeliveryLedger, objects: tuple[ObjectState, ...], engine_state: str) -> DestinationState:
     name = ledger.destination
     if ledger.state == "failed":
@@ -83,6 +96,8 @@ def _state(ledger: DeliveryLedger, objects: tuple[ObjectState, ...], engine_stat
         return DestinationState(
             name, "failed", objects, "the delivery ended with an error of the node itself; see the log"
         )
+    if ledger.state == "committing":
+        return DestinationState(name, "committing", objects, _asked(ledger))
     refusal = next((item for item in objects if not item.sent and item.status), None)
     cause = "" if refusal is None else f"{refusal.status} (tried {refusal.attempts} times, trying on)"
     return DestinationState(name, "pending", objects, cause)

@@ -254,7 +254,8 @@ def _card(job: Job, sources: Sequence[ReceivedInstance], standing: _Standing, se
     )
     if job.failure is not None:  # nobody tries on for a job that was cancelled or has failed
         destinations = tuple(
-            replace(d, state="failed", cause=job.failure) if d.state == "pending" else d for d in destinations
+            replace(d, state="failed", cause=job.failure) if d.state in ("pending", "committing") else d
+            for d in destinations
         )
     state, cause = _state(job, standing, destinations)
     first = sources[0] if sources else None
@@ -302,7 +303,7 @@ def _finished(result: ResultDigest, destinations: Sequence[DestinationState]) ->
         return "failed", result.fault
     if not destinations:
         return "measured", result.why_nothing_is_sent
-    for wanted, state in (("failed", "failed"), ("pending", "delivering")):
+    for wanted, state in (("failed", "failed"), ("pending", "delivering"), ("committing", "delivering")):
         found = [d for d in destinations if d.state == wanted]
         if found:
             causes = [f"{d.name}: {d.cause}" for d in found if d.cause]

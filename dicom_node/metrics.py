@@ -17,6 +17,7 @@ from dicom_node import version
 from dicom_node.config import Settings
 from dicom_node.job_board import Board, JobCard
 from dicom_node.readiness import Readiness
+from dicom_node.results import DELIVERY_STATES
 
 Values = Mapping[tuple[str, ...], float]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -71,19 +72,23 @@ class Metrics:
 
     def _deliveries(self, board: Board) -> Iterator[Metric]:
         names = [destination.name for destination in self._settings.destination]
-        found: Counter[tuple[str, ...]] = Counter(
-            {(name, state): 0 for name in names for state in ("pending", "delivered", "failed")}
-        )
+        found: Counter[tuple[str, ...]] = Counter({(name, state): 0 for name in names for state in DELIVERY_STATES})
         found.update((d.name, d.state) for card in board.jobs for d in card.destinations)
         help_text = "Results by destination and state of their delivery"
         yield _gauge("deliveries", help_text, dict(found), ["destination", "state"])
-        oldest: dict[tuple[str, ...], float] = {(name,): 0.0 for name in names}
-        for card in board.jobs:
-            for d in card.destinations:
-                if d.state == "pending":
-                    oldest[(d.name,)] = max(oldest.get((d.name,), 0.0), _age_s(board, card.times.measured_at))
         help_text = "Age of the oldest result that a destination does not have yet; 0 = none"
-        yield _gauge("oldest_undelivered_seconds", help_text, oldest, ["destination"])
+        yield _gauge("oldest_undelivered_seconds", help_text, _oldest(board, names, "pending"), ["destination"])
+        help_text = "Age of the oldest result that a destination has but has not committed to keep; 0 = none"
+        yield _gauge("oldest_uncommitted_seconds", help_text, _oldest(board, names, "committing"), ["destination"])
+
+
+def _oldest(board: Board, names: list[str], state: str) -> Values:
+    oldest: dict[tuple[str, ...], float] = {(name,): 0.0 for name in names}
+    for card in board.jobs:
+        for d in card.destinations:
+            if d.state == state:
+                oldest[(d.name,)] = max(oldest.get((d.name,), 0.0), _age_s(board, card.times.measured_at))
+    return oldest
 
 
 class _Moment:

@@ -1,8 +1,8 @@
 """The receiver: associations to disk, and nothing else. Its own process; several may share a port and a spool.
 
 In: associations of scanners and destinations. Out: acknowledged objects in the spool, and a notice an association.
-Never decodes, computes or runs workflows. It offers no storage commitment: the node is a second
-destination, no archive.
+Never decodes, computes or runs workflows. It offers no storage commitment (the node is a second destination, no
+archive); it hears the reports of destinations that we asked for theirs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.acquisition import ANY, AssociationSummary, Peer, PeerRole
+from dicom_node.commitments import PUSH_MODEL, CommitmentDesk, take_report
 from dicom_node.inbox import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION,
@@ -30,7 +31,7 @@ from dicom_node.inbox import (
     StoreRequest,
     Upload,
 )
-from dicom_node.routing import acceptable_syntaxes, find_peer, origin_of
+from dicom_node.routing import PLAIN_SYNTAXES, acceptable_syntaxes, find_peer, origin_of
 from dicom_node.spool import Spool
 from dicom_node.status import Status
 from dicom_node.transport.association import (
@@ -87,14 +88,15 @@ def receiver_settings(settings: Settings, ssl_context: ssl.SSLContext | None = N
         )
         for scanner in settings.scanner
     ]
-    titles = [Peer(each.ae_title, role=PeerRole.DESTINATION) for each in settings.destination]
     known_only = settings.security.require_known_peers
-    hosts = [Peer(ANY, each.host, role=PeerRole.DESTINATION) for each in settings.destination if known_only]
+    places = [(each.ae_title, ANY, each.storage_commitment) for each in settings.destination]
+    places += [(ANY, each.host, each.storage_commitment) for each in settings.destination if known_only]
+    destinations = [Peer(title, host, PeerRole.DESTINATION, commits=commits) for title, host, commits in places]
     return ReceiverSettings(
         ae_title=settings.node.ae_title,
         host=settings.node.host,
         port=settings.node.port if ssl_context is None else settings.security.tls_port,
-        peers=(*scanners, *titles, *hosts),
+        peers=(*scanners, *destinations),
         require_known_peers=known_only,
         any_peer_is_scanner=not known_only,
         ssl_context=ssl_context,
@@ -165,6 +167,7 @@ class SpoolingStorage:
     ) -> None:
         self._settings = settings
         self._inbox = inbox
+        self._desk = CommitmentDesk(inbox.spool.root / "commitments")
         self._notify = notify
         self._ledgers: dict[Any, AssociationLedger] = {}
         self._resolved: dict[str, tuple[float, frozenset[str]]] = {}
@@ -183,7 +186,38 @@ class SpoolingStorage:
                 dict.fromkeys(map(str, context.transfer_syntax))
             )
         accepted = {uid: list(acceptable_syntaxes(uid, offer, peer)) for uid, offer in proposed.items()}
-        return [build_context(uid, taken) for uid, taken in accepted.items() if taken]
+        contexts = [build_context(uid, taken) for uid, taken in accepted.items() if taken]
+        if PUSH_MODEL in proposed and self._may_report(assoc, title, host):
+            reports = build_context(PUSH_MODEL, [uid for uid in proposed[PUSH_MODEL] if uid in PLAIN_SYNTAXES])
+            reports.scu_role, reports.scp_role = False, True  # of the peer: it serves, we are its user
+            contexts.append(reports)
+        return contexts
+
+    def _may_report(self, assoc: NodeAssociation, title: str, host: str) -> bool:
+        """Whether a peer that proposes Storage Commitment is one that we ask for it. To a scanner, and to whoever
+        wants us to commit, it is not offered.
+
+        Without role selection (PS3.7 D.3.3.4) a peer would be the user of the service; PACS that merely forget it are
+        heard, scanners are not.
+        """
+        proposal = assoc.requestor.role_selection.get(PUSH_MODEL)
+        if proposal is not None and not proposal.scp_role:
+            return False
+        matching = self._matching(title, host)
+        if proposal is None and any(peer.role is PeerRole.SCANNER for peer in matching):
+            return False
+        return any(peer.commits for peer in matching)
+
+    def reported(self, assoc: NodeAssociation, information: Dataset) -> int:
+        """Keep the N-EVENT-REPORT of a Storage Commitment; on success it is on disk."""
+        try:
+            taken = take_report(self._desk, information)
+        except OSError as error:
+            structlog.get_logger().error("report_not_kept", error=error.strerror)
+            return int(Status.PROCESSING_FAILURE)
+        calling = str(assoc.requestor.ae_title)
+        structlog.get_logger().info("commitment_reported", calling=calling, asked_for=taken)
+        return int(Status.SUCCESS if taken else Status.INVALID_ARGUMENT)
 
     def begin(self, assoc: NodeAssociation, command: Dataset, context: PresentationContext | None) -> Upload:
         """Where the data set of a C-STORE goes."""
@@ -215,14 +249,18 @@ class SpoolingStorage:
             self._notify(summary)
 
     def _peer(self, title: str, host: str) -> Peer | None:
-        settings = self._settings
-        configured = (replace(peer, host=host) if self._is_host(peer.host, host) else peer for peer in settings.peers)
-        known = find_peer(configured, title, (host,))
+        known = find_peer(self._matching(title, host), title, (host,))
         if known is not None:
             return known
-        if settings.any_peer_is_scanner:
+        if self._settings.any_peer_is_scanner:
             return Peer(ANY)
-        return None if settings.require_known_peers else Peer(ANY, role=PeerRole.UNKNOWN)
+        return None if self._settings.require_known_peers else Peer(ANY, role=PeerRole.UNKNOWN)
+
+    def _matching(self, title: str, host: str) -> list[Peer]:
+        """Every configured peer that a caller may be."""
+        peers = self._settings.peers
+        configured = (replace(peer, host=host) if self._is_host(peer.host, host) else peer for peer in peers)
+        return [peer for peer in configured if peer.matches(title, (host,))]
 
     def _is_host(self, name: str, address: str) -> bool:
         """Whether a configured host name has that address; names are looked up once a minute at most."""

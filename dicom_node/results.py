@@ -21,7 +21,9 @@ from typing import Any, Literal
 
 FILE_NAMES = {"pr": "csps"}
 """Kinds of objects whose files are called otherwise: the presentation state is a Color Softcopy one."""
-DeliveryState = Literal["pending", "delivered", "failed"]
+DeliveryState = Literal["pending", "committing", "delivered", "failed"]
+DELIVERY_STATES: tuple[DeliveryState, ...] = ("pending", "committing", "delivered", "failed")
+"""`committing`: the destination has every object and has not yet said that it will keep them (Storage Commitment)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,24 @@ class ObjectDelivery:
     sent: bool = False
     attempts: int = 0
     status: str = ""
+    sop_class_uid: str = ""
+    committed: bool = False
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """How far a destination was asked to take responsibility for its objects (Storage Commitment, PS3.4 annex J).
+
+    `transactions`: Transaction UIDs of this round, the last one may still have to be asked; a late report under any of
+    them counts. `asked`: how many of them it took, the last one at `asked_at`. `resends`: how often objects that it did
+    not keep were sent again. `said`: why the last request was not taken.
+    """
+
+    transactions: tuple[str, ...] = ()
+    asked: int = 0
+    asked_at: str | None = None
+    resends: int = 0
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,16 +63,20 @@ class DeliveryLedger:
     objects: tuple[ObjectDelivery, ...] = ()
     finished_at: str | None = None
     failure: str | None = None
+    commitment: Commitment | None = None
 
     @property
     def state(self) -> DeliveryState:
         if self.failure is not None:
             return "failed"
-        return "delivered" if self.finished_at is not None else "pending"
+        if self.finished_at is not None:
+            return "delivered"
+        asking = self.commitment is not None and bool(self.commitment.transactions)
+        return "committing" if asking else "pending"
 
     def reopened(self) -> DeliveryLedger:
-        """The ledger without its failure, so that what is missing is sent again."""
-        return replace(self, failure=None)
+        """The ledger without its failure, so that what is missing is sent again, or commitment asked for again."""
+        return replace(self, failure=None, commitment=None)
 
 
 @dataclass(frozen=True)
@@ -101,7 +125,9 @@ class ResultFolder:
             return DeliveryLedger(destination)
         loaded = json.loads(file.read_text(encoding="utf-8"))
         objects = tuple(ObjectDelivery(**item) for item in loaded.pop("objects"))
-        return DeliveryLedger(objects=objects, **loaded)
+        asked = loaded.pop("commitment", None)
+        commitment = None if asked is None else Commitment(**{**asked, "transactions": tuple(asked["transactions"])})
+        return DeliveryLedger(objects=objects, commitment=commitment, **loaded)
 
     def ledgers(self) -> list[DeliveryLedger]:
         """The ledgers of all destinations that were ever tried."""

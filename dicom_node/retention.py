@@ -192,4 +192,4 @@ def _settled(job: Job, digests: ResultDigests, settings: Settings) -> bool:
     result = digests.of(job)
     if result is None:
         return False
-    return all(d.state != "pending" for d in destination_states(job, result, {}, settings))
+    return all(d.state not in ("pending", "committing") for d in destination_states(job, result, {}, settings))

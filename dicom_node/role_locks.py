@@ -24,6 +24,18 @@ def alive(folder: Path, role: str) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def only_one(lock_file: Path) -> Iterator[bool]:
+    """Hold a lock for the block; yields False when another process holds it."""
+    with lock_file.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
 def lives(folder: Path, role: str) -> bool:
     """Whether any process of `role` lives."""
     try:

@@ -26,10 +26,12 @@ from dicom_node.spool import Spool
 
 if TYPE_CHECKING:  # each role imports what it needs: the receiver starts without engine and numeric stack
     from dicom_node import engine
+    from dicom_node.commitment_keeper import CommitmentKeeper
 
 log = structlog.get_logger()
 
 PULSE = service_notify.Pulse()
+_OTHER_SENDER_S = 5.0  # how soon another machine's sender takes over the commitments of one that is gone
 DELIVERIES_AT_ONCE = 4
 """For each destination: enough to hide a slow PACS's latency, few enough for its association limit."""
 
@@ -57,7 +59,7 @@ def run_receiver(settings: Settings, stop: threading.Event) -> None:
 def run_worker(settings: Settings, stop: threading.Event) -> None:
     """Assemble and measure until `stop` is set."""
     from dicom_node import engine, workflow
-    from dicom_node.arrivals import Arrivals, only_assembler, watch
+    from dicom_node.arrivals import Arrivals, watch
     from dicom_node.jobs import JobBook
     from dicom_node.numeric_children import MemoryBudget, NumericChildren, cores, machine_memory_mb
     from dicom_node.retention import Keeper
@@ -77,7 +79,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     known = [engine.QueueSpec(engine.delivery_queue(d.name), DELIVERIES_AT_ONCE) for d in settings.destination]
     known.append(engine.QueueSpec(engine.PRIORS_QUEUE, PRIORS_AT_ONCE))
     spool = Spool(folder.spool)
-    with _engine(settings, "analysis", queues, known), only_assembler(folder.assembler_lock) as mine:
+    with _engine(settings, "analysis", queues, known), role_locks.only_one(folder.assembler_lock) as mine:
         orders = workflow.Orders(here)
         log.info("working", children=workers, assembler=mine)
         if mine:
@@ -97,6 +99,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 def run_sender(settings: Settings, stop: threading.Event) -> None:
     """Deliver until `stop` is set."""
     from dicom_node import engine, workflow
+    from dicom_node.commitment_keeper import CommitmentKeeper
     from dicom_node.jobs import JobBook
     from dicom_node.tls import remote_node
 
@@ -107,9 +110,30 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
     workflow.open_workplace(workflow.Workplace(settings, folder, JobBook(folder.jobs)))
     queues = [engine.QueueSpec(engine.delivery_queue(d.name), DELIVERIES_AT_ONCE) for d in settings.destination]
     queues.append(engine.QueueSpec(engine.PRIORS_QUEUE, PRIORS_AT_ONCE))
-    with _engine(settings, "delivery", queues, []):
+    with _engine(settings, "delivery", queues, []), ExitStack() as keepers:
         log.info("sending", destinations=[d.name for d in settings.destination])
+        for destination in settings.destination:
+            keeper = CommitmentKeeper(settings, destination, workflow.order_delivery)
+            keepers.enter_context(_commitments_kept(folder, keeper, stop))
         stop.wait()
+
+
+@contextmanager
+def _commitments_kept(folder: DataFolder, keeper: CommitmentKeeper, stop: threading.Event) -> Iterator[None]:
+    """A thread that keeps a destination's commitments, for as long as no other sender does."""
+
+    def keep() -> None:
+        lock = folder.roles / f"commitments.{keeper.destination.name}.lock"
+        while not stop.is_set():
+            with role_locks.only_one(lock) as mine:
+                if mine:
+                    keeper.watch(stop)
+            stop.wait(_OTHER_SENDER_S)
+
+    thread = threading.Thread(target=keep, name=f"commitments of {keeper.destination.name}", daemon=True)
+    thread.start()
+    yield
+    thread.join(1.0)  # it may wait for a peer; the process ends without it
 
 
 def run_web(settings: Settings, stop: threading.Event) -> None:

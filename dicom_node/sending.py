@@ -64,14 +64,14 @@ class SendOutcome:
 def echo(remote: RemoteNode, calling_ae_title: str, timeouts: Timeouts | None = None) -> SendOutcome:
     """C-ECHO: whether the peer answers under the titles that are configured."""
     try:
-        assoc = _open(remote, calling_ae_title, [build_context(VERIFICATION)], timeouts or Timeouts())
-    except _NoAssociationError as error:
+        assoc = open_association(remote, calling_ae_title, [build_context(VERIFICATION)], timeouts or Timeouts())
+    except NoAssociationError as error:
         return error.outcome
     try:
         status = assoc.send_c_echo().get("Status")
     finally:
         assoc.release()
-    return _of_status(status)
+    return outcome_of_status(status)
 
 
 def negotiate(
@@ -87,8 +87,8 @@ def negotiate(
         some = wanted[start : start + _MOST_CONTEXTS]
         contexts = [build_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]) for uid in some]
         try:
-            assoc = _open(remote, calling_ae_title, contexts, timeouts or Timeouts())
-        except _NoAssociationError as error:
+            assoc = open_association(remote, calling_ae_title, contexts, timeouts or Timeouts())
+        except NoAssociationError as error:
             if error.outcome.verdict is not Verdict.NOT_NEGOTIATED:
                 raise UnreachableError(error.outcome.text) from error
             taken.update(dict.fromkeys(some, False))
@@ -116,7 +116,9 @@ def send_files(
         session.close()
 
 
-class _NoAssociationError(Exception):
+class NoAssociationError(Exception):
+    """The peer gives us no association; `outcome` says why, as one of an object would."""
+
     def __init__(self, verdict: Verdict, text: str) -> None:
         super().__init__(text)
         self.outcome = SendOutcome(verdict, None, text)
@@ -139,7 +141,7 @@ class _Session:
             return self._no_association
         try:
             assoc = self._association()
-        except _NoAssociationError as error:
+        except NoAssociationError as error:
             self._no_association = error.outcome  # a peer that is down is asked once, not once an object
             return error.outcome
         accepted = {
@@ -160,7 +162,7 @@ class _Session:
             return SendOutcome(Verdict.LOST, None, f"{self._remote.ae_title}: {error}")
         if status is None:
             self.close()
-        return _of_status(status)
+        return outcome_of_status(status)
 
     def close(self) -> None:
         """Release what is left of the association."""
@@ -174,26 +176,26 @@ class _Session:
     def _association(self) -> NodeAssociation:
         if self._assoc is None or not self._assoc.is_established:
             contexts = [build_context(uid, syntax) for uid, syntax in self._contexts]
-            self._assoc = _open(self._remote, self._calling, contexts, self._timeouts)
+            self._assoc = open_association(self._remote, self._calling, contexts, self._timeouts)
         return self._assoc
 
 
-def _open(
+def open_association(
     remote: RemoteNode, calling: str, contexts: Sequence[PresentationContext], timeouts: Timeouts
 ) -> NodeAssociation:
     where = f"{remote.ae_title} at {remote.host}:{remote.port}"
     try:
         assoc = associate(remote, calling, contexts, timeouts)
     except OSError as error:
-        raise _NoAssociationError(Verdict.UNREACHABLE, f"{where} has no address: {error}") from error
+        raise NoAssociationError(Verdict.UNREACHABLE, f"{where} has no address: {error}") from error
     if assoc.is_established:
         return assoc
     answer = assoc.acceptor.primitive
     if assoc.is_rejected and answer is not None:
-        raise _NoAssociationError(Verdict.REJECTED, f"{where} rejects {calling}: {answer.reason_str}")
+        raise NoAssociationError(Verdict.REJECTED, f"{where} rejects {calling}: {answer.reason_str}")
     if answer is not None and answer.result == 0 and not assoc.accepted_contexts:
-        raise _NoAssociationError(Verdict.NOT_NEGOTIATED, f"{where} takes none of the object classes offered")
-    raise _NoAssociationError(Verdict.UNREACHABLE, f"{where} cannot be reached or does not answer")
+        raise NoAssociationError(Verdict.NOT_NEGOTIATED, f"{where} takes none of the object classes offered")
+    raise NoAssociationError(Verdict.UNREACHABLE, f"{where} cannot be reached or does not answer")
 
 
 def _look_at(path: Path) -> OutgoingFile | SendOutcome:
@@ -222,7 +224,7 @@ def _not_negotiated(remote: RemoteNode, file: OutgoingFile, accepted: dict[str, 
     return SendOutcome(Verdict.NOT_NEGOTIATED, int(Status.SOP_CLASS_NOT_SUPPORTED), text)
 
 
-def _of_status(status: int | None) -> SendOutcome:
+def outcome_of_status(status: int | None) -> SendOutcome:
     if status is None:
         return SendOutcome(Verdict.LOST, None, "the peer closed the association or did not answer in time")
     verdict = Verdict.REFUSED

@@ -9,9 +9,17 @@ class Status(IntEnum):
     """The statuses this node answers with, or reads from its peers."""
 
     SUCCESS = 0x0000
+    PROCESSING_FAILURE = (
+        0x0110  # PS3.7 annex C, and a commitment's Failure Reason (PS3.3 C.14.1.1), as are 0112 to 0213
+    )
     DUPLICATE_INSTANCE = 0x0111  # PS3.7 C.5.8: another object is held under this SOP Instance UID
+    NO_SUCH_INSTANCE = 0x0112
+    INVALID_ARGUMENT = 0x0115
+    CLASS_INSTANCE_CONFLICT = 0x0119
     SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.6
     NOT_AUTHORISED = 0x0124  # PS3.7 C.5.13
+    DUPLICATE_TRANSACTION = 0x0131  # PS3.3 C.14.1.1: the Transaction UID is in use
+    RESOURCE_LIMITATION = 0x0213
     OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3: disk full; the sender keeps its object and tries again
     DATASET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
     COERCED = 0xB000  # warnings: the object was stored

@@ -86,6 +86,13 @@ def retrieve_once(job_name: str) -> None:
     priors.retrieve(here.settings, here.jobs.get(job_name))
 
 
+def order_delivery(job_name: str, destination: str, resends: int) -> None:
+    """Have what a destination did not keep delivered once more; ordering it twice runs it once."""
+    job = workplace().jobs.get(job_name)
+    with SetWorkflowID(f"{job.workflow_id}>{destination}~{resends}"):
+        DBOS.enqueue_workflow(engine.delivery_queue(destination), deliver_results, job_name, destination)
+
+
 @DBOS.workflow(name="measure_acquisition", max_recovery_attempts=3)
 def measure_acquisition(job_name: str) -> str:
     """Measure one job and order the delivery of what came out."""

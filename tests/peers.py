@@ -31,6 +31,15 @@ JAVA_FOLDER = Path("/usr/share/java")
 START_LIMIT_S = 20.0  # Orthanc answers after 0.1 s on a quiet machine; a loaded 2-core runner was seen to need 4 s
 
 
+def tied(command: Sequence[str | Path]) -> list[str]:
+    """The command, run so that it ends with the test run, however that ends.
+
+    SIGTERM comes when the *thread* that started it ends (prctl(2), PR_SET_PDEATHSIG): start long-lived peers from the
+    test's own thread. setpriv(1), for Python must not run between fork and exec while threads do.
+    """
+    return ["setpriv", "--pdeathsig", "TERM", "--", *map(str, command)]
+
+
 def find_peer(*names: str) -> str:
     """Path of the first of these programs; skips the test loudly, or fails it where CI=true, when there is none."""
     places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", str(Path(sys.executable).parent)])
@@ -112,7 +121,9 @@ class Orthanc:
         configuration.write_text(json.dumps(self._configuration()))
         environment = dict(os.environ) | ({"TCP_NODELAY": "1"} if self.tcp_nodelay else {})
         with (self.folder / "orthanc.log").open("ab") as log:
-            self.process = subprocess.Popen([program, str(configuration)], stdout=log, stderr=log, env=environment)
+            self.process = subprocess.Popen(
+                tied([program, str(configuration)]), stdout=log, stderr=log, env=environment
+            )
         deadline = time.monotonic() + START_LIMIT_S
         while True:
             if self.process.poll() is not None:
@@ -261,7 +272,7 @@ def storescp_that_takes(folder: Path, sop_classes: Sequence[str]) -> Iterator[in
     configuration = folder / "storescp.cfg"
     configuration.write_text("\n".join(lines))
     command = [find_peer("storescp"), "-xf", str(configuration), "Few", "-od", str(folder), str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(tied(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + START_LIMIT_S
         while echoscu(port).returncode != 0:

@@ -29,6 +29,7 @@ from pynetdicom.transport import AddressInformation
 
 from dicom_node.transport.upper_layer import NodeSocket, RingingQueue, Upload, UpperLayer
 
+_NOT_AUTHORISED = 0x0124  # PS3.7 C.5.13
 _LAST_COMMAND = b"\x03"  # message control header: the last fragment of a command (PS3.8 E.2)
 
 
@@ -56,6 +57,9 @@ class StorageService(Protocol):
 
     def commit(self, assoc: Any, upload: Upload) -> int:
         """The data set is complete: the status to answer."""
+
+    def reported(self, assoc: Any, information: Dataset) -> int:
+        """An N-EVENT-REPORT of Storage Commitment came (PS3.4 J.3.3): the status to answer."""
 
     def ended(self, assoc: Any) -> None:
         """The association is over, however it ended."""
@@ -181,8 +185,12 @@ class NodeAssociation(Association):  # type: ignore[misc] # pynetdicom is untype
     def _serve_request(self, msg: Any, context_id: int) -> None:
         if isinstance(msg, C_STORE) and self.storage is not None:
             self._serve_store(msg, context_id)
-        else:
-            super()._serve_request(msg, context_id)
+            return
+        super()._serve_request(msg, context_id)
+        if self.is_requestor:
+            # pynetdicom serves an N-EVENT-REPORT in a thread of its own and leaves the sleeping reactor marked as busy:
+            # a release would wait for it for ever.
+            self._is_paused = True
 
     def _serve_store(self, request: C_STORE, context_id: int) -> None:
         assert self.storage is not None  # noqa: S101 - checked by the caller
@@ -253,6 +261,9 @@ def acceptor(ae: ApplicationEntity, storage: StorageService, local: AddressInfor
     assoc.acceptor.implementation_class_uid = ae.implementation_class_uid
     assoc.acceptor.implementation_version_name = ae.implementation_version_name
     assoc.dul.expect(ae.maximum_pdu_size)
+    assoc.bind(evt.EVT_N_EVENT_REPORT, lambda event: (storage.reported(assoc, event.event_information), None))
+    # Where a destination may report, it could also ask: we keep nothing for others.
+    assoc.bind(evt.EVT_N_ACTION, lambda _: (_NOT_AUTHORISED, None))
     return assoc
 
 

@@ -13,6 +13,7 @@ STATE_WORDS = {
     "measured": "measured, not sent",
     "failed": "failed",
     "pending": "trying",
+    "committing": "awaiting commitment",
 }
 
 ARRIVAL_WORDS = {

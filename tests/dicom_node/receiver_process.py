@@ -48,7 +48,9 @@ class ReceiverProcess:
         self._command = [sys.executable, "-W", "ignore", "-m", "tests.dicom_node.receiver_process", *arguments]
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        from tests.peers import tied  # not in the child: it would bring pytest into the measured process
+
+        self.process = subprocess.Popen(tied(self._command), stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
         return self

@@ -251,6 +251,14 @@ def test_check_says_what_a_peer_will_not_take(ceus_node: CeusNode, tmp_path: Pat
     assert "does NOT take SR" in report
 
 
+def test_check_says_whether_a_peer_commits_where_it_is_to(ceus_node: CeusNode, tmp_path: Path) -> None:
+    with storescp_that_takes(tmp_path, ["MultiframeTrueColorSecondaryCaptureImageStorage"]) as port:
+        wanted = destination(port, "STORESCP", '["sc"]\nstorage_commitment = true')
+        answer = ceus_node("check", "-c", config(tmp_path, wanted))
+    assert answer.code == FAILED
+    assert "does NOT offer Storage Commitment" in answer.out
+
+
 def test_check_names_a_peer_that_is_down_and_a_disk_that_is_full(ceus_node: CeusNode, tmp_path: Path) -> None:
     (port,) = free_ports(1)
     full = "[retention]\nmin_free_mb = 1000000000\n"  # a petabyte

@@ -124,7 +124,7 @@ def test_the_conformance_statement_says_what_the_code_does() -> None:
     assert all(is_kept_class(uid) for uid in classes)
     every = {uid for uid in UID_dictionary if is_kept_class(uid)}
     assert every <= classes
-    codes = {int(code, 16) for code in re.findall(r"^\| 0x([0-9A-F]{4}) \|", statement, re.M)}
+    codes = {int(code, 16) for code in re.findall(r"\b0x([0-9A-F]{4})\b", statement)}
     warnings = {Status.COERCED, Status.ELEMENTS_DISCARDED, Status.DATASET_DOES_NOT_MATCH_SOP_CLASS_WARNING}
     assert codes == set(Status) - warnings  # the warnings are what destinations answer us
     assert IMPLEMENTATION_CLASS_UID in statement

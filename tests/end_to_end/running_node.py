@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pydicom
 
-from tests.peers import Orthanc, echoscu, free_ports, storescu
+from tests.peers import Orthanc, echoscu, free_ports, storescu, tied
 
 START_LIMIT_S = 180.0  # a hanging start; two cores shared with another test worker, compiling kernels: 20 s were seen
 FINISH_LIMIT_S = 400.0  # a hanging node; numeric children give way to everything else (nice 19), so load stretches this
@@ -36,7 +36,8 @@ def until(condition: Callable[[], Any], limit_s: float, what: str) -> Any:
 class RunningNode:
     """`with RunningNode(tmp_path, destinations=...)`: started and ended by the block.
 
-    `scanner`: further keys of its table. `role_alone` starts one role instead of all; `web` starts the pages too.
+    `scanner`, `destination`: further keys of their tables. `role_alone` starts one role instead of all; `web` starts
+    the pages too. It ends with the test run, even where that is killed.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class RunningNode:
     log_format: str = "auto"
     role_alone: str = ""
     scanner: str = ""
+    destination: str = ""
     web: bool = False
     _process: subprocess.Popen[bytes] | None = None
 
@@ -70,6 +72,7 @@ class RunningNode:
         lines.append(f'[[scanner]]\nae_title = "SCANNER"\n{self.scanner}')
         for name, (title, port) in self.destinations.items():
             lines.append(f'[[destination]]\nname = "{name}"\nae_title = "{title}"\nhost = "127.0.0.1"\nport = {port}')
+            lines.append(self.destination)
         self.config.write_text("\n".join([*lines, extra]), encoding="utf-8")
 
     def __enter__(self) -> RunningNode:
@@ -84,7 +87,7 @@ class RunningNode:
         command = [sys.executable, "-m", "dicom_node", "run", "--config", str(self.config)]
         command[4:4] = [self.role_alone] if self.role_alone else []
         self._process = subprocess.Popen(
-            command,
+            tied(command),
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=Path(__file__).parents[2],

@@ -46,6 +46,12 @@ def attempts(node: RunningNode) -> dict[str, int]:
     return {item["sop_instance_uid"]: item["attempts"] for ledger in ledgers for item in ledger["objects"]}
 
 
+def committed(node: RunningNode) -> list[str]:
+    """What the ledgers say that a PACS has committed to keep."""
+    ledgers = [json.loads(file.read_text()) for file in node.data.glob("results/*/*/delivery/*.json")]
+    return [item["sop_instance_uid"] for ledger in ledgers for item in ledger["objects"] if item["committed"]]
+
+
 def test_an_exam_of_two_injections_stills_and_a_neighbour(tmp_path: Path) -> None:
     """Three loops of two injections, five stills, another patient interleaved; then a fourth loop."""
     exam = icu_exam(tmp_path, ExamPlan(datetime.now(UTC).replace(microsecond=0)))
@@ -60,15 +66,10 @@ def test_an_exam_of_two_injections_stills_and_a_neighbour(tmp_path: Path) -> Non
                for written in (*exam.loops, exam.other_patient, exam.fourth_loop)}  # fmt: skip
         one, two, three = (uid[loop.path] for loop in exam.loops)
         assert sources == sorted([sorted([one, two]), [three], [uid[exam.other_patient.path]]])
-        neighbour = next(
-            f for f in node.findings() if f["source"]["sop_instance_uids"] == [uid[exam.other_patient.path]]
-        )
-        assert len({findings["source"]["patient_key"] for findings in node.findings()}) == 2
-        assert neighbour["source"]["patient_key"] not in {
-            f["source"]["patient_key"]
-            for f in node.findings()
-            if f is not neighbour and f["source"] != neighbour["source"]
-        }
+        keys = {tuple(f["source"]["sop_instance_uids"]): f["source"]["patient_key"] for f in node.findings()}
+        neighbour = keys.pop((uid[exam.other_patient.path],))
+        assert len(set(keys.values())) == 1, "one patient's three loops"
+        assert neighbour not in keys.values(), "and the neighbour's"
         node.scan(exam.fourth_loop.path)
         after = node.wait_for_delivery(orthanc, results=4)
         assert first < after, "nothing sent was replaced"
@@ -106,14 +107,21 @@ def test_killed_between_reception_and_processing_and_in_the_middle_of_a_job(tmp_
         assert len(node.results()) == 1
 
 
-def test_a_pacs_that_sleeps_gets_everything_when_it_wakes(tmp_path: Path) -> None:
-    with Orthanc(tmp_path) as orthanc, RunningNode(tmp_path / "node", pacs_of(orthanc), profile()) as node:
+def test_a_pacs_that_sleeps_gets_everything_when_it_wakes_and_commits_to_keep_it(tmp_path: Path) -> None:
+    """Orthanc reports on an association of its own to the node's receiver, so it must know the node's port."""
+    pacs = Orthanc(tmp_path)
+    running = RunningNode(tmp_path / "node", pacs_of(pacs), profile(), destination="storage_commitment = true")
+    pacs.node_port = running.port
+    with pacs as orthanc, running as node:
+        assert "offers Storage Commitment" in node.command("check").stdout
         orthanc.stop()
         node.scan(tiny_cine(tmp_path, "asleep"))
         node.wait_for_results(1)
         until(lambda: any(count >= 2 for count in attempts(node).values()), FINISH_LIMIT_S, "the node tried twice")
         orthanc.start()
-        node.wait_for_delivery(orthanc, results=1)
+        held = node.wait_for_delivery(orthanc, results=1)
+        until(lambda: set(committed(node)) == held, FINISH_LIMIT_S, "the PACS has committed to keep every object")
+        assert " delivered " in node.command("jobs", "list").stdout
 
 
 def test_a_corrected_profile_gives_new_objects_and_keeps_the_old(tmp_path: Path) -> None:

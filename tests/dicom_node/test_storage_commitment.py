@@ -1,0 +1,366 @@
+"""Storage Commitment with a real PACS and with peers that answer late, wrongly, on the same association, or never."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel
+
+from dicom_node.acquisition import ANY, Peer, PeerRole
+from dicom_node.commitment_keeper import MOST_ASKED, MOST_RESENDS, CommitmentKeeper
+from dicom_node.commitments import CommitmentDesk, Transaction, take_report
+from dicom_node.committing import commitment_request
+from dicom_node.config import Settings, load_settings
+from dicom_node.data_folder import DataFolder
+from dicom_node.delivery import deliver
+from dicom_node.receiver import receiver_settings
+from dicom_node.results import DeliveryLedger, ResultFolder
+from dicom_node.status import Status
+from tests.dicom_node.network_scenes import SCANNER, Node, Scene
+from tests.peers import LOOPBACK, Orthanc
+
+START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+LATE = timedelta(days=1)
+SC = "1.2.840.10008.5.1.4.1.1.7"
+
+
+@dataclass
+class Ward:
+    """A node with one measured result of two objects for one PACS that is to commit; deliveries are run by hand."""
+
+    folder: Path
+    ae_title: str
+    port: int
+    settings: Settings = field(init=False)
+    result: ResultFolder = field(init=False)
+    ordered: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        pacs = {"name": "pacs", "ae_title": self.ae_title, "host": LOOPBACK, "port": self.port}
+        pacs |= {"storage_commitment": True, "objects": ("sr", "sc"), "commitment_wait_s": 60.0}
+        self.settings = load_settings(None, node={"data_dir": self.folder / "data"}, destination=(pacs,))
+        DataFolder(self.folder / "data").prepare()
+        self.result = ResultFolder(self.folder / "data" / "results", "acquisition", "job")
+        with self.result.being_made() as made:
+            for number, name in enumerate(("sr.dcm", "sc_1.dcm"), 1):
+                Scene(number, frames=1, sop_class=SC).file(made).rename(made / name)
+            (made / "findings.json").write_text("{}")
+
+    @property
+    def ledger(self) -> DeliveryLedger:
+        return self.result.ledger("pacs")
+
+    def deliver(self) -> DeliveryLedger:
+        return deliver(self.result, self.settings.destination[0], self.settings, now=START)
+
+    def keeper(self) -> CommitmentKeeper:
+        """A new one each time: nothing may live in the old one's memory."""
+        keeper = CommitmentKeeper(self.settings, self.settings.destination[0], self._order)
+        keeper.take_up([self.result])
+        return keeper
+
+    def _order(self, job: str, destination: str, resends: int) -> None:
+        self.ordered.append((job, destination, resends))
+
+    def look_until(self, done: Callable[[], bool]) -> None:
+        keeper = self.keeper()
+        for _ in range(100):  # of 50 ms: 5 s, where Orthanc needs 13 ms
+            keeper.look(START)
+            if done():
+                return
+            threading.Event().wait(0.05)
+        raise AssertionError(f"not settled: {self.ledger}")
+
+
+class Pacs:
+    """A PACS whose commitment follows a script: `answer(request)` gives the event type and information, or nothing."""
+
+    def __init__(self, answer: Callable[[Dataset], tuple[int, Dataset] | None], status: int = 0) -> None:
+        self.asked: list[Dataset] = []
+        self._answer, self._status = answer, status
+        self.answers: list[int | None] = []
+
+    def act(self, event: evt.Event) -> tuple[int, None]:
+        request = event.action_information
+        self.asked.append(request)
+        report = self._answer(request)
+        if report is not None:
+            threading.Thread(target=self._report, args=(event.assoc, *report)).start()
+        return self._status, None
+
+    def _report(self, assoc: Any, kind: int, information: Dataset) -> None:
+        """On the same association, as soon as the answer is out."""
+        answer, _ = assoc.send_n_event_report(
+            information, kind, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1", msg_id=9
+        )
+        self.answers.append(answer.get("Status"))
+
+    @contextmanager
+    def serving(self, commits: bool = True) -> Iterator[int]:
+        ae = AE(ae_title="PACS")
+        ae.add_supported_context(SC)
+        if commits:
+            ae.add_supported_context(StorageCommitmentPushModel)
+        handlers = [(evt.EVT_C_STORE, lambda _: 0), (evt.EVT_N_ACTION, self.act)]
+        server = ae.start_server((LOOPBACK, 0), block=False, evt_handlers=handlers)
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+def report_on(request: Dataset, failed: dict[str, int]) -> tuple[int, Dataset]:
+    """The Event Information for a request in which these instances fail (PS3.4 table J.3-2)."""
+    information = Dataset()
+    information.TransactionUID = request.TransactionUID
+    information.ReferencedSOPSequence = [
+        item for item in request.ReferencedSOPSequence if item.ReferencedSOPInstanceUID not in failed
+    ]
+    if not failed:
+        return 1, information
+    information.FailedSOPSequence = []
+    for item in request.ReferencedSOPSequence:
+        if item.ReferencedSOPInstanceUID in failed:
+            item.FailureReason = failed[item.ReferencedSOPInstanceUID]
+            information.FailedSOPSequence.append(item)
+    return 2, information
+
+
+@contextmanager
+def orthanc_and_receiver(folder: Path) -> Iterator[tuple[Orthanc, Ward]]:
+    """Orthanc reports on a new association to the node's receiver, over the spool that the sender reads."""
+    pacs = Orthanc(folder)
+    ward = Ward(folder, pacs.ae_title, pacs.dicom_port)
+    peers = receiver_settings(ward.settings).peers
+    with Node(folder / "data", peers=peers) as node:
+        pacs.node_port = node.port
+        with pacs:
+            yield pacs, ward
+
+
+@pytest.mark.peers
+def test_orthanc_commits_and_only_then_the_result_is_delivered(tmp_path: Path) -> None:
+    with orthanc_and_receiver(tmp_path) as (pacs, ward):
+        assert ward.deliver().state == "committing"
+        assert len(pacs.instances()) == 2
+        ward.look_until(lambda: ward.ledger.state == "delivered")
+        assert all(item.committed and item.status.endswith(", committed") for item in ward.ledger.objects)
+        assert ward.keeper().look(START) > 0
+        assert list(DataFolder(tmp_path / "data").commitments.iterdir()) == [], "nothing is left on the desk"
+
+
+@pytest.mark.peers
+def test_what_orthanc_lost_is_sent_again_and_committed(tmp_path: Path) -> None:
+    with orthanc_and_receiver(tmp_path) as (pacs, ward):
+        ward.deliver()
+        lost = next(
+            item for item in pacs.instances() if item["SOPInstanceUID"] == ward.ledger.objects[1].sop_instance_uid
+        )
+        pacs.rest(f"/instances/{lost['id']}", method="DELETE")
+        ward.look_until(lambda: ward.ledger.state == "pending")
+        assert [item.sent for item in ward.ledger.objects] == [True, False]
+        assert ward.ledger.objects[1].status == "not committed: no such instance (0x0112)"
+        assert ward.ordered == [("job", "pacs", 1)]
+        assert ward.deliver().state == "committing"
+        assert ward.ledger.objects[0].attempts == 1, "what it keeps is not sent twice"
+        ward.look_until(lambda: ward.ledger.state == "delivered")
+        assert len(pacs.instances()) == 2
+
+
+@pytest.mark.peers
+def test_orthanc_cannot_make_us_responsible_for_what_it_has(tmp_path: Path) -> None:
+    """The node is no archive: a destination that asks us for commitment is refused, as its own log says."""
+    with orthanc_and_receiver(tmp_path) as (pacs, _):
+        pacs.rest("/instances", Scene(7).file(tmp_path).read_bytes())
+        resources = {"Resources": pacs.rest("/instances"), "Synchronous": True}
+        with pytest.raises(OSError, match="HTTP Error"):
+            pacs.rest("/modalities/node/storage-commitment", resources)
+
+
+def test_a_report_on_the_same_association_counts(tmp_path: Path) -> None:
+    pacs = Pacs(lambda request: report_on(request, {}))
+    with pacs.serving() as port:
+        ward = Ward(tmp_path, "PACS", port)
+        ward.deliver()
+        ward.look_until(lambda: ward.ledger.state == "delivered")
+    assert pacs.answers == [Status.SUCCESS]
+    (request,) = pacs.asked
+    assert {item.ReferencedSOPInstanceUID for item in request.ReferencedSOPSequence} == {
+        item.sop_instance_uid for item in ward.ledger.objects
+    }
+
+
+def test_a_pacs_that_loses_an_object_again_and_again_is_named_and_the_objects_can_be_sent_by_hand(
+    tmp_path: Path,
+) -> None:
+    lost = Scene(2).sop_instance_uid
+    with Pacs(lambda request: report_on(request, {lost: Status.RESOURCE_LIMITATION})).serving() as port:
+        ward = Ward(tmp_path, "PACS", port)
+        for resends in range(MOST_RESENDS):
+            ward.deliver()
+            ward.look_until(lambda: ward.ledger.state == "pending")
+            assert ward.ordered[-1] == ("job", "pacs", resends + 1)
+        ward.deliver()
+        ward.look_until(lambda: ward.ledger.state == "failed")
+    assert ward.ledger.failure is not None
+    assert "sc_1.dcm: resource limitation (0x0213)" in ward.ledger.failure
+    reopened = ward.ledger.reopened()
+    assert reopened.state == "pending"
+    assert [item.sent for item in reopened.objects] == [True, False]
+
+
+def test_a_class_that_a_pacs_never_keeps_is_a_failure_at_once(tmp_path: Path) -> None:
+    kept_not = Scene(1).sop_instance_uid
+    with Pacs(lambda request: report_on(request, {kept_not: Status.SOP_CLASS_NOT_SUPPORTED})).serving() as port:
+        ward = Ward(tmp_path, "PACS", port)
+        ward.deliver()
+        ward.look_until(lambda: ward.ledger.state == "failed")
+    assert ward.ledger.failure == (
+        "pacs: holds the objects but does not commit to keep them: sr.dcm: sop class not supported (0x0122)"
+    )
+    assert ward.ordered == []
+
+
+def test_a_pacs_without_the_service_is_named(tmp_path: Path) -> None:
+    with Pacs(lambda _: None).serving(commits=False) as port:
+        ward = Ward(tmp_path, "PACS", port)
+        ward.deliver()
+        ward.look_until(lambda: ward.ledger.state == "failed")
+    assert ward.ledger.failure == "pacs: PACS does not offer Storage Commitment"
+
+
+def test_a_pacs_that_never_reports_is_asked_with_growing_patience_and_then_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_node.committing.LISTENING_S", 0.0)
+    pacs = Pacs(lambda _: None)
+    with pacs.serving() as port:
+        ward = Ward(tmp_path, "PACS", port)
+        ward.deliver()
+        now = START
+        for times in range(1, MOST_ASKED + 1):
+            ward.keeper().look(now)
+            assert len(pacs.asked) == times
+            ward.keeper().look(now + timedelta(seconds=60 * 2 ** (times - 1) - 1))
+            assert len(pacs.asked) == times, "not before the wait is over"
+            now += timedelta(seconds=60 * 2 ** (times - 1))
+            ward.keeper().look(now)
+    assert len({request.TransactionUID for request in pacs.asked}) == MOST_ASKED, "each under a UID of its own"
+    assert ward.ledger.failure == f"pacs: no answer to {MOST_ASKED} requests for storage commitment"
+
+
+def test_a_report_that_comes_while_the_sender_is_down_or_after_a_second_request_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver wrote it down; a first transaction's report is as good as the second's."""
+    monkeypatch.setattr("dicom_node.committing.LISTENING_S", 0.0)
+    pacs = Pacs(lambda _: None)
+    with pacs.serving() as port:
+        ward = Ward(tmp_path, "PACS", port)
+        ward.deliver()
+        ward.keeper().look(START)
+        ward.keeper().look(START + LATE)
+        ward.keeper().look(START + LATE)
+    first, _ = pacs.asked
+    _, information = report_on(first, {})
+    desk = CommitmentDesk(DataFolder(tmp_path / "data").commitments)
+    assert take_report(desk, information)
+    ward.keeper().look(START + LATE)
+    assert ward.ledger.state == "delivered"
+
+
+def test_a_desk_that_was_lost_is_laid_again_from_the_ledgers(tmp_path: Path) -> None:
+    with Pacs(lambda request: report_on(request, {})).serving() as port:
+        ward = Ward(tmp_path, "PACS", port)
+        ward.deliver()
+        for file in DataFolder(tmp_path / "data").commitments.iterdir():
+            file.unlink()
+        ward.look_until(lambda: ward.ledger.state == "delivered")
+
+
+def test_a_pacs_that_is_down_is_asked_when_it_is_back(tmp_path: Path) -> None:
+    pacs = Pacs(lambda request: report_on(request, {}))
+    with pacs.serving() as port:
+        ward = Ward(tmp_path, "PACS", port)
+        ward.deliver()
+    ward.keeper().look(START)
+    assert ward.ledger.state == "committing"
+    assert ward.ledger.commitment is not None
+    assert "cannot be reached" in ward.ledger.commitment.said
+    assert pacs.asked == []
+
+
+def test_commitment_switched_off_by_the_site_lets_the_result_be_delivered(tmp_path: Path) -> None:
+    with Pacs(lambda _: None).serving() as port:
+        ward = Ward(tmp_path, "PACS", port)
+        ward.deliver()
+    off = ward.settings.destination[0].model_copy(update={"storage_commitment": False})
+    CommitmentKeeper(ward.settings, off, ward._order).take_up([ward.result])
+    assert ward.ledger.state == "delivered"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, about the mutilated UID
+def test_a_report_that_nobody_asked_for_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    request = Dataset()
+    request.TransactionUID, request.ReferencedSOPSequence = "2.25.666", []
+    desk = CommitmentDesk(tmp_path / "commitments")
+    assert not take_report(desk, report_on(request, {})[1])
+    assert not take_report(desk, Dataset())
+    desk.open(Transaction("2.25.5", "pacs", "acquisition", "job"))
+    request.TransactionUID = "../2.25.5"
+    assert not take_report(desk, report_on(request, {})[1])
+    assert [file.name for file in (tmp_path / "commitments").iterdir()] == ["2.25.5.open"]
+
+
+COMMITTING = Peer("PACS", role=PeerRole.DESTINATION, commits=True)
+PLAIN_PACS = replace(COMMITTING, commits=False)
+
+
+@pytest.mark.parametrize(
+    ("peer", "role", "heard"),
+    [
+        (COMMITTING, "scp", True),
+        (COMMITTING, "none", True),  # it forgot the role selection: many do
+        (COMMITTING, "scu", False),  # it wants us to commit
+        (PLAIN_PACS, "scp", False),
+        (SCANNER, "none", False),
+        (SCANNER, "scu", False),
+        (SCANNER, "scp", False),
+    ],
+)
+def test_only_whom_we_ask_for_commitment_may_report_and_nobody_is_offered_ours(
+    tmp_path: Path, peer: Peer, role: str, heard: bool
+) -> None:
+    roles = {"scp": {"scp_role": True}, "scu": {"scu_role": True}, "none": {}}[role]
+    with Node(tmp_path, peers=(replace(peer, host=ANY),)) as node:
+        ae = AE(ae_title=peer.ae_title)
+        ae.add_requested_context(StorageCommitmentPushModel)
+        negotiation = [build_role(StorageCommitmentPushModel, **roles)] if roles else []
+        assoc = ae.associate(LOOPBACK, node.port, ae_title="CEUS_NODE", ext_neg=negotiation)
+        assert bool(assoc.accepted_contexts) is heard
+        if role == "none" and heard:
+            request = commitment_request("2.25.1", [(SC, "2.25.2")])
+            answer, _ = assoc.send_n_action(request, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1")
+            assert answer.Status == Status.NOT_AUTHORISED
+        assoc.abort()
+
+
+def test_the_objects_that_are_asked_for_are_named_by_class_and_instance(tmp_path: Path) -> None:
+    pacs = Pacs(lambda request: report_on(request, {}))
+    with pacs.serving() as port:
+        ward = Ward(tmp_path, "PACS", port)
+        ward.deliver()
+        ward.look_until(lambda: ward.ledger.state == "delivered")
+    named = {(i.ReferencedSOPClassUID, i.ReferencedSOPInstanceUID) for i in pacs.asked[0].ReferencedSOPSequence}
+    files = [dcmread(file) for file in ward.result.path.glob("*.dcm")]
+    assert named == {(ds.SOPClassUID, ds.SOPInstanceUID) for ds in files}
