@@ -1,7 +1,7 @@
 """The whole flow of one acquisition on one page: from files to findings.
 
 files -> header -> profile -> examination (is it CEUS?) -> linear cine -> motion -> ROIs -> perfusion
--> super-resolution -> findings
+-> super-resolution -> response -> findings
 
 A stage that cannot answer leaves a limitation with its reason and the flow goes on; a cine that cannot be measured at
 all ends with findings that say why. Nothing here computes: the arithmetic is in `processing`.
@@ -22,6 +22,7 @@ from dicom_node.cine_reader import CineFile, open_cine
 from dicom_node.config import Settings
 from dicom_node.first_findings import first_findings, with_examination
 from dicom_node.perfusion_stage import Levels, PerfusionOutcome, Terms, measure_perfusion
+from dicom_node.response_stage import ResponseOutcome, ResponseTerms, predict_response, treatment_state
 from dicom_node.roi_choice import NO_MASKS, ChosenRois, GivenMasks, choose_rois
 from dicom_node.site_profiles import match_profile
 from dicom_node.super_resolution_stage import SuperResolutionOutcome, super_resolve_roi
@@ -126,6 +127,8 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     request.progress("super-resolution", 0.8)
     resolved = super_resolve_roi(cine, chosen.rois[0], motion, request.settings, dynamic_range_db)
     analysis = _limited(_with_super_resolution(analysis, resolved), resolved.limitations)
+    terms = ResponseTerms(request.settings, treatment_state(analysis.source.facts, request.settings), dynamic_range_db)
+    analysis = _with_response(analysis, predict_response(cine, rejected, chosen, terms), request.settings)
     request.progress("done", 1.0)
     return analysis
 
@@ -204,6 +207,16 @@ def _with_super_resolution(analysis: Analysis, outcome: SuperResolutionOutcome) 
     models = (*analysis.findings.models, *outcome.models)
     findings = replace(analysis.findings, super_resolution=outcome.findings, models=models)
     return replace(analysis, identity=identity, findings=findings, super_resolution=outcome.measured)
+
+
+def _with_response(analysis: Analysis, outcome: ResponseOutcome, settings: Settings) -> Analysis:
+    """A prediction in the shadow stays out of every object, so its models are no part of their identity."""
+    reported = settings.analysis.response == "report"
+    shas = tuple(model.sha256 for model in outcome.models if reported and model.state in ("ok", "abstained"))
+    identity = replace(analysis.identity, model_sha256s=(*analysis.identity.model_sha256s, *shas))
+    models = (*analysis.findings.models, *outcome.models)
+    findings = replace(analysis.findings, response=outcome.findings, models=models)
+    return replace(analysis, identity=identity, findings=findings)
 
 
 def _with_quality(analysis: Analysis, intake: Intake) -> Analysis:

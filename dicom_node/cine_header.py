@@ -69,6 +69,8 @@ class CineFacts:
     view: str = ""
     frequency_mhz: float | None = None
     depth_mm: float | None = None
+    time_point_types: tuple[tuple[str, str], ...] = ()
+    """Clinical Trial Time Point Type: (scheme, value) of each code."""
 
 
 def value(ds: Dataset, keyword: str) -> Any:
@@ -157,6 +159,7 @@ def read_facts(ds: Dataset) -> tuple[CineFacts, tuple[Limitation, ...]]:
         view=_meaning(ds, "ViewCodeSequence") or text(ds, "ViewName"),
         frequency_mhz=_frequency_mhz(ds),
         depth_mm=number(ds, "DepthOfScanField"),  # PS3.3 C.8.5.6: mm
+        time_point_types=_codes(ds, "ClinicalTrialTimePointTypeCodeSequence"),
     )
     return facts, limitations
 
@@ -179,6 +182,11 @@ def _items(ds: Dataset, keyword: str) -> list[Dataset]:
         return list(value(ds, keyword) or ())
     except TypeError:
         return []
+
+
+def _codes(ds: Dataset, keyword: str) -> tuple[tuple[str, str], ...]:
+    """(scheme, value) of each item of a code sequence."""
+    return tuple((text(item, "CodingSchemeDesignator"), text(item, "CodeValue")) for item in _items(ds, keyword))
 
 
 def acquisition_start(ds: Dataset) -> tuple[datetime | None, str]:

@@ -104,6 +104,7 @@ class AnalysisSettings(Section):
     super_resolution: bool = True
     roi: Literal["model", "reader"] = "model"
     response: Literal["off", "shadow", "report"] = "shadow"
+    treatment: Literal["unknown", "before", "after"] = "unknown"
 
 
 class ComparisonSettings(Section):

@@ -31,7 +31,7 @@ def first_findings(
         source=_source(settings, source, profile, uids),
         quality=Quality(contrast_found=False),
         super_resolution=SuperResolution(performed=False, reason="the cine was not measured"),
-        response=Response(performed=False, reason="no response model is installed"),
+        response=Response(performed=False, reason="the cine was not measured"),
     )
 
 

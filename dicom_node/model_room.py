@@ -1,4 +1,4 @@
-"""The models of this process: opened and checked once, kept warm."""
+"""The models of this process: opened and checked once, kept warm; and how a call of one stands in the findings."""
 
 from __future__ import annotations
 
@@ -6,12 +6,34 @@ from functools import lru_cache
 from pathlib import Path
 
 from dicom_node.config import Settings
+from onnx_models.classify import Classification
+from onnx_models.identity import Refusal
+from onnx_models.loaded import ClipFacts
 from onnx_models.registry import Models, RegistryOptions
+from onnx_models.segment import Segmentation
+from processing.cine import Cine
+from reports.findings import ModelUse
 
 
 def models_for(settings: Settings) -> Models:
     """The shipped models under the site's overlay and pins; a fault of a model is its state, never an exception."""
     return _opened(settings.models.dir, tuple(sorted(settings.models.pins.items())))
+
+
+def clip_facts(cine: Cine, dynamic_range_db: float | None) -> ClipFacts:
+    """What a model's applicability is judged by. Uncalibrated cines never come here: their pixel counts as 0 mm."""
+    pixel_mm = 0.0 if cine.spacing_mm is None else cine.spacing_mm.z_mm
+    return ClipFacts(cine.frame_times_s.size, cine.duration_s, cine.frame_rate_hz, dynamic_range_db, pixel_mm)
+
+
+def use_of(answer: Segmentation | Classification | Refusal) -> ModelUse:
+    """A model that was asked, with the state that its guards gave it and what its answer depends on."""
+    identity = answer.identity
+    said = (identity.id, identity.version, identity.sha256, identity.provider)
+    if isinstance(answer, Refusal):
+        return ModelUse(*said, answer.state, answer.ood_score)
+    state = "abstained" if isinstance(answer, Classification) and answer.abstained else "ok"
+    return ModelUse(*said, state, answer.ood_score, answer.threshold, answer.temperature)
 
 
 @lru_cache(maxsize=2)

@@ -6,7 +6,7 @@ Each step down is said in the findings; without a lesion there is no reference, 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,13 @@ from PIL import Image, UnidentifiedImageError
 
 from dicom_node.config import Settings
 from dicom_node.errors import ConfigurationError
-from dicom_node.model_room import models_for
-from onnx_models.identity import ModelIdentity, Refusal
-from onnx_models.loaded import ClipFacts
+from dicom_node.model_room import clip_facts, models_for, use_of
+from onnx_models.identity import Refusal
 from onnx_models.segment import LesionInputs, Segmentation, segment_lesion
 from processing.cine import Cine
 from processing.errors import UnfitCineError
 from processing.limitations import Limitation
-from processing.model_inputs import model_inputs
+from processing.model_inputs import ModelInputs, model_inputs
 from processing.reference_roi import choose_reference
 from processing.roi import Roi, RoiLabel, panel_roi
 from reports.findings import ModelUse
@@ -41,12 +40,14 @@ NO_MASKS = GivenMasks()
 
 @dataclass(frozen=True, eq=False)
 class ChosenRois:
-    """The ROIs to measure, the first one being what the report is about; `digest` of the masks that were given."""
+    """The ROIs to measure, the first one being what the report is about; `digest` of the masks that were given; `maps`
+    that the lesion model saw."""
 
     rois: tuple[Roi, ...]
     limitations: tuple[Limitation, ...] = ()
     models: tuple[ModelUse, ...] = ()
     digest: str = ""
+    maps: ModelInputs | None = None
 
 
 def choose_rois(
@@ -62,50 +63,26 @@ def choose_rois(
             "waits_for_reader", "a reader's lesion contour is awaited: [analysis] roi = reader", "degraded", ("rois",)
         )
         return _whole_panel(cine, (waiting,))
-    found = _by_model(cine, rejected, settings, dynamic_range_db)
-    if isinstance(found, Limitation):
-        return _whole_panel(cine, (found,))
+    try:
+        maps = model_inputs(cine, rejected)
+    except UnfitCineError as error:
+        return _whole_panel(cine, (error.limitation,))
+    found = _by_model(cine, maps, settings, dynamic_range_db)
     if isinstance(found, Refusal):
-        return _whole_panel(cine, (found.limitation(("rois",)),), (model_use(found.identity, found.state),))
-    use = replace(
-        model_use(found.identity, "ok"),
-        ood_score=found.ood_score,
-        threshold=found.threshold,
-        temperature=found.temperature,
-    )
+        return _whole_panel(cine, (found.limitation(("rois",)),), (use_of(found),))
     lesion = Roi(found.mask, "lesion", "model")
     reference, limitations = _reference(lesion, given, cine)
-    return ChosenRois((lesion, *reference), (*found.limitations, *limitations), (use,), _digest(given))
-
-
-def clip_facts(cine: Cine, dynamic_range_db: float | None) -> ClipFacts:
-    """What a model's applicability is judged by. Uncalibrated cines never come here: their pixel counts as 0 mm."""
-    pixel_mm = 0.0 if cine.spacing_mm is None else cine.spacing_mm.z_mm
-    return ClipFacts(cine.frame_times_s.size, cine.duration_s, cine.frame_rate_hz, dynamic_range_db, pixel_mm)
-
-
-def model_use(identity: ModelIdentity, state: str) -> ModelUse:
-    """A model that was asked, with the state that its guards gave it."""
-    return ModelUse(identity.id, identity.version, identity.sha256, identity.provider, state)
+    return ChosenRois((lesion, *reference), (*found.limitations, *limitations), (use_of(found),), _digest(given), maps)
 
 
 def _by_model(
-    cine: Cine, rejected: NDArray[np.bool_], settings: Settings, dynamic_range_db: float | None
-) -> Segmentation | Refusal | Limitation:
-    try:
-        inputs = model_inputs(cine, rejected)
-    except UnfitCineError as error:
-        return error.limitation
-    if cine.spacing_mm is None:
-        return Limitation(
-            "no_calibration", "the image is not calibrated: no lesion was looked for", "degraded", ("rois",)
-        )
+    cine: Cine, maps: ModelInputs, settings: Settings, dynamic_range_db: float | None
+) -> Segmentation | Refusal:
+    assert cine.spacing_mm is not None  # noqa: S101 - an uncalibrated cine has no maps
     rows, columns = cine.valid.shape
     facts = clip_facts(cine, dynamic_range_db)
-    return segment_lesion(
-        models_for(settings),
-        LesionInputs(inputs.maps, inputs.valid, inputs.cell_mm, (rows, columns), cine.spacing_mm, facts),
-    )
+    inputs = LesionInputs(maps.maps, maps.valid, maps.cell_mm, (rows, columns), cine.spacing_mm, facts)
+    return segment_lesion(models_for(settings), inputs)
 
 
 def _whole_panel(cine: Cine, reasons: tuple[Limitation, ...], models: tuple[ModelUse, ...] = ()) -> ChosenRois:

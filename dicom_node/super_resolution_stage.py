@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.config import Settings
-from dicom_node.model_room import models_for
-from dicom_node.roi_choice import clip_facts, model_use
+from dicom_node.model_room import clip_facts, models_for, use_of
 from onnx_models.identity import Refusal
 from onnx_models.segment import VesselInputs, segment_vessels
 from processing.bubble_loop import FrameMotion
@@ -156,20 +155,14 @@ def _with_vessel_model(
     found = segment_vessels(models_for(settings), inputs)
     if isinstance(found, Refusal):
         limits = (*outcome.limitations, found.limitation(("perfusion_density.by_model",)))
-        return replace(outcome, limitations=limits, models=(model_use(found.identity, found.state),))
+        return replace(outcome, limitations=limits, models=(use_of(found),))
     share = Quantity(100.0 * float(found.mask[bed.roi_on_grid].mean()), "%")
     earlier = outcome.findings.perfusion_density
     by_model = DensityByMask(share, Quantity(None, "%"))
     density_findings = None if earlier is None else replace(earlier, by_model=by_model)
-    use = replace(
-        model_use(found.identity, "ok"),
-        ood_score=found.ood_score,
-        threshold=found.threshold,
-        temperature=found.temperature,
-    )
     return replace(
         outcome,
         findings=replace(outcome.findings, perfusion_density=density_findings),
         limitations=(*outcome.limitations, *found.limitations),
-        models=(use,),
+        models=(use_of(found),),
     )

@@ -76,7 +76,8 @@ def _context(analysis: Analysis, job: Job, settings: Settings) -> ResultContext:
 
 
 def _options(settings: Settings) -> ReportOptions:
-    return ReportOptions(sr_class=SR_CLASSES[settings.report.sr_class])
+    reported = settings.analysis.response == "report"
+    return ReportOptions(sr_class=SR_CLASSES[settings.report.sr_class], response=reported)
 
 
 def reference_frame(analysis: Analysis) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from processing.cine import Cine
+from processing.cine import Cine, Spacing
 from processing.errors import UnfitCineError
 from processing.frozen_arrays import frozen_array
 from processing.limitations import Limitation
@@ -27,8 +27,8 @@ class ModelInputParameters:
     """Grid and smoothing of the maps; the trained models know these numbers, so they are no site's choice.
 
     cell_mm: models.md section 1. box_mm: three cells, the width of a speckle at 3 MHz, so that a peak is no speckle
-    extreme. bin_s: frames are averaged into bins first, which bounds memory for any frame rate; the level is the mean
-    of two bins. sigmas: of the pre-contrast level, models.md section 1.
+    extreme. Small panels have half of both (`parameters_of`). bin_s: frames are averaged into bins first, which bounds
+    memory for any frame rate; the level is the mean of two bins. sigmas: of the pre-contrast level, models.md 1.
     """
 
     cell_mm: float = 0.25
@@ -38,6 +38,19 @@ class ModelInputParameters:
     lasting_bins: int = 3
     floor_db: float = -60.0
     time_unit_s: float = 30.0
+
+
+SMALL_ANIMAL = ModelInputParameters(cell_mm=0.125, box_mm=0.375)
+SMALL_PANEL_MM = 0.0  # 30.0 as soon as a model that knows it ships
+"""Small-animal scanners work at 12 MHz and more: speckle and tumours are half as large or less. On cells of 0.25 mm a
+lesion of 3 mm is 12 cells wide, blurred over three, and its overlap with the truth ended at 0.8 (docs/models.md)."""
+
+
+def parameters_of(cine: Cine) -> ModelInputParameters:
+    """Cells of 0.25 mm; of 0.125 mm where the whole panel is no larger than 30 mm."""
+    spacing_mm, (rows, columns) = _spacing_of(cine), cine.valid.shape
+    longer_mm = max(rows * spacing_mm.z_mm, columns * spacing_mm.x_mm)
+    return SMALL_ANIMAL if longer_mm <= SMALL_PANEL_MM else ModelInputParameters()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,23 +73,40 @@ class ModelInputs:
 def model_inputs(
     cine: Cine, rejected: NDArray[np.bool_] | None = None, parameters: ModelInputParameters | None = None
 ) -> ModelInputs:
-    """Peak, mean, spread and timing of every 0.25 mm cell. `rejected` frames (frame,) are left out.
+    """Peak, mean, spread and timing of every cell. `rejected` frames (frame,) are left out.
 
     Raises UnfitCineError for an uncalibrated panel: cells of 0.25 mm exist only where a millimetre does.
     """
-    p = parameters or ModelInputParameters()
-    if cine.spacing_mm is None:
-        text = "the image is not calibrated: models work in millimetres and were not asked"
-        raise UnfitCineError(Limitation("model_needs_calibration", text, "degraded", ("rois",)))
-    rows, columns = cine.valid.shape
-    down = box_weights(rows, cine.spacing_mm.z_mm, p)
-    right = box_weights(columns, cine.spacing_mm.x_mm, p)
+    p = parameters or parameters_of(cine)
+    down, right = boxes_of(cine, p)
     weight = down @ cine.valid.astype(np.float32) @ right.T
     # A cell counts where at least half of its box shows echo.
     valid = weight > 0.5 * (down.sum(axis=1)[:, None] * right.sum(axis=1)[None, :])
     levels, times_s = _binned(cine, rejected, (down, right), p)
     levels /= np.where(weight > 0, weight, 1)
     return ModelInputs(_maps(levels, times_s, valid, p), valid, p.cell_mm)
+
+
+def boxes_of(cine: Cine, parameters: ModelInputParameters) -> tuple[csr_array, csr_array]:
+    """Weights down and across of a panel's cells."""
+    spacing_mm, (rows, columns) = _spacing_of(cine), cine.valid.shape
+    return box_weights(rows, spacing_mm.z_mm, parameters), box_weights(columns, spacing_mm.x_mm, parameters)
+
+
+def _spacing_of(cine: Cine) -> Spacing:
+    if cine.spacing_mm is None:
+        text = "the image is not calibrated: models work in millimetres and were not asked"
+        raise UnfitCineError(Limitation("model_needs_calibration", text, "degraded", ("rois",)))
+    return cine.spacing_mm
+
+
+def mask_on_cells(mask: NDArray[np.bool_], cine: Cine, inputs: ModelInputs) -> NDArray[np.bool_]:
+    """A mask on the panel's pixels (z, x) as cells (H, W) of its maps: whether the middle of a cell lies inside."""
+    spacing_mm, (rows, columns) = _spacing_of(cine), inputs.valid.shape
+    z = ((np.arange(rows) + 0.5) * inputs.cell_mm / spacing_mm.z_mm).astype(np.intp).clip(0, mask.shape[0] - 1)
+    x = ((np.arange(columns) + 0.5) * inputs.cell_mm / spacing_mm.x_mm).astype(np.intp).clip(0, mask.shape[1] - 1)
+    inside: NDArray[np.bool_] = mask[z[:, None], x[None, :]] & inputs.valid
+    return inside
 
 
 def box_weights(pixels: int, pitch_mm: float, parameters: ModelInputParameters) -> csr_array:

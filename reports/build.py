@@ -12,13 +12,15 @@ from pydicom.dataset import Dataset
 from reports import codes
 from reports.comparison_page import comparison_page
 from reports.derived_grid import Grid
-from reports.findings import Findings
+from reports.findings import Findings, Response
 from reports.map_pages import perfusion_maps_page, super_resolution_page
 from reports.page import png_bytes
 from reports.parametric_map import parametric_map
 from reports.pictures import PictureInputs
 from reports.presentation_state import presentation_state
 from reports.quantity_maps import QuantityMap
+from reports.response_groups import is_response_model
+from reports.response_page import response_page
 from reports.result_object import ResultContext
 from reports.secondary_capture import secondary_capture
 from reports.segmentation import Segment, segmentation
@@ -30,7 +32,10 @@ PageDrawer = Callable[[Findings, PictureInputs, ResultContext], NDArray[np.uint8
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What the site wants made. sr_class: some PACS take only Comprehensive or Enhanced SR."""
+    """What the site wants made. sr_class: some PACS take only Comprehensive or Enhanced SR.
+
+    response: a predicted response goes into the objects; otherwise it stays in the findings (the shadow).
+    """
 
     sr_class: SrClass = "comprehensive 3d"
     structured_report: bool = True
@@ -38,6 +43,7 @@ class ReportOptions:
     segmentation: bool = True
     parametric_maps: bool = True
     presentation_state: bool = True
+    response: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +76,8 @@ def build_results(
     but not stored.
     """
     options, masks = options or ReportOptions(), masks or MaskInputs()
+    if not options.response:
+        findings = _without_response(findings)
     if findings.source.time_zero == "first frame":
         inputs = replace(inputs, perfusion_maps=tuple(map(_counted_from_first_frame, inputs.perfusion_maps)))
     objects: list[tuple[str, Dataset]] = []
@@ -105,6 +113,12 @@ def _data_objects(
         yield "csps.dcm", state
 
 
+def _without_response(findings: Findings) -> Findings:
+    """Nothing of a prediction in the shadow reaches the archive, not even which model would have said it."""
+    models = tuple(model for model in findings.models if not is_response_model(model))
+    return replace(findings, response=Response(reason="not reported by this site"), models=models)
+
+
 def _counted_from_first_frame(quantity: QuantityMap) -> QuantityMap:
     """AT and TTP counted from the first frame are never called by the standard's names."""
     concept = codes.LOOP_TIME_CODES.get(quantity.name)
@@ -120,5 +134,7 @@ def _pages(findings: Findings, inputs: PictureInputs) -> Iterator[tuple[str, str
         yield "maps", "CEUS perfusion maps", perfusion_maps_page
     if findings.super_resolution.performed and inputs.flow_maps:
         yield "super_resolution", "Super-resolution ultrasound", super_resolution_page
+    if findings.response.performed:
+        yield "response", "Predicted response (research)", response_page
     if findings.comparison.performed:
         yield "comparison", "Before and after", comparison_page

@@ -278,7 +278,11 @@ class SuperResolution:
 
 @dataclass(frozen=True)
 class Response:
-    """A model's predicted treatment response, never the actual one. `label_text` is what the page prints."""
+    """A model's predicted treatment response, never the actual one. `label_text` is what the page prints.
+
+    probabilities: the network's; glass_box: those of the model on named parameters. evidence: the label that is shown
+    with them. disagreement: total variation distance of both, 0 to 1.
+    """
 
     performed: bool = False
     reason: str | None = NOT_IMPLEMENTED
@@ -287,6 +291,8 @@ class Response:
     abstained: bool | None = None
     disagreement: float | None = None
     label_text: str | None = None
+    glass_box: Mapping[str, float] | None = None
+    evidence: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ from highdicom.sr import (
 
 from reports import codes
 from reports.comparison_groups import comparison_groups
-from reports.findings import Findings, ModelUse, Quantity, RoiFinding
+from reports.findings import Findings, RoiFinding
 from reports.group_parts import FINDING, image_region, source_image, tracking
 from reports.measurements import (
     area_figures,
     evaluation,
-    figure,
     perfusion_figures,
     quality_figures,
     relative_figures,
@@ -27,14 +26,10 @@ from reports.measurements import (
     super_resolution_figures,
     values,
 )
+from reports.response_groups import response_groups
 from reports.result_object import ResultContext
 
 DRAWN_BY = {"model": "BY_MODEL", "reader": "BY_READER", "file": "BY_FILE", "rule": "BY_RULE"}
-RESPONSES = {
-    "responsive": ("P_RESPONSIVE", "RESPONSIVE"),
-    "stable": ("P_STABLE", "STABLE"),
-    "non_responsive": ("P_NONRESPONSIVE", "NONRESPONSIVE"),
-}
 
 
 def measurement_groups(findings: Findings, context: ResultContext) -> list[Any]:
@@ -44,7 +39,7 @@ def measurement_groups(findings: Findings, context: ResultContext) -> list[Any]:
     if lesion is not None:
         groups += _relative_groups(findings, lesion, context)
     groups += _super_resolution_groups(findings, context)
-    groups += _response_group(findings, context)
+    groups += response_groups(findings, context)
     if lesion is not None:
         groups += comparison_groups(findings.comparison, tracking(lesion), source_image(context.frame))
     groups.append(quality_group(findings, context))
@@ -88,22 +83,6 @@ def perfusion_algorithm(findings: Findings) -> AlgorithmIdentification:
             f"dynamic range={stated} ({source.dynamic_range_source})",
             f"profile={software.profile} sha256={software.profile_digest}",
             f"configuration sha256={software.configuration_digest}",
-        ],
-    )
-
-
-def model_algorithm(model: ModelUse) -> AlgorithmIdentification:
-    """A model with the digest that identifies it and the state its guard gave it (TID 4019)."""
-    stated = {"ood_score": model.ood_score, "threshold": model.threshold, "temperature": model.temperature}
-    return AlgorithmIdentification(
-        name=model.id,
-        version=model.version,
-        family=codes.ARTIFICIAL_INTELLIGENCE,
-        parameters=[
-            f"onnx sha256={model.sha256}",
-            f"provider={model.provider}",
-            f"state={model.state}",
-            *(f"{name}={value!r}" for name, value in stated.items() if value is not None),
         ],
     )
 
@@ -159,32 +138,3 @@ def _super_resolution_groups(findings: Findings, context: ResultContext) -> Iter
             source_images=[source_image(context.frame)],
             measurements=values(figures),
         )
-
-
-def _response_group(findings: Findings, context: ResultContext) -> Iterator[Any]:
-    """The model's prediction with all probabilities; never DCM 112048, which asserts the actual response."""
-    response, roi = findings.response, findings.roi("lesion")
-    if not response.performed or roi is None:
-        return
-    probabilities = dict(response.probabilities or {})
-    method = codes.own("M_MODEL")
-    figures = [
-        item
-        for name, (concept, _) in RESPONSES.items()
-        if name in probabilities
-        for item in figure(codes.own(concept), Quantity(probabilities[name], "1"), method)
-    ]
-    figures += figure(codes.own("DISAGREEMENT"), Quantity(response.disagreement, "1"), method)
-    if response.abstained or not probabilities:
-        predicted = codes.own("ABSTAINED")
-    else:
-        predicted = codes.own(RESPONSES[max(probabilities, key=lambda name: probabilities[name])][1])
-    models = [model for model in findings.models if "response" in model.id]
-    yield MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=tracking(roi),
-        finding_type=codes.LESION,
-        algorithm_id=model_algorithm(models[0]) if models else None,
-        source_images=[source_image(context.frame)],
-        measurements=values(figures) or None,
-        qualitative_evaluations=[evaluation(codes.own("PRED_RESPONSE"), predicted)],
-    )

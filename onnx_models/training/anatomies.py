@@ -39,6 +39,8 @@ class Plan:
     psf_mm: tuple[float, float]
     phenotype: float | None = None
     """Latent perfusion phenotype (standard normal) of a tumour whose response is simulated; None = not simulated."""
+    view: int = 0
+    """Another image of the same tissue: other speckle, bubbles, noise and motion."""
 
 
 def draw_plan(seed: int) -> Plan:

@@ -27,6 +27,8 @@ from processing.simulation.speckle import PointSpread, speckle_field
 Mechanism = Literal["perfusion field", "bubble rim"]
 MECHANISMS: tuple[Mechanism, ...] = ("perfusion field", "bubble rim")
 PowerAt = Callable[[int], FloatArray]
+VIEW_STRIDE = 50_000_000
+"""Apart from every seed of a plan, so that no view is another tumour's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ def _compressed(levels: NDArray[np.uint8], plan: Plan) -> NDArray[np.uint8]:
 
 def _shift_px(plan: Plan, times_s: NDArray[np.float64], pixel_mm: float) -> NDArray[np.intp]:
     """Breathing and drift, whole pixels (frame, 2): what is left of motion after correction, or all of it."""
-    rng = np.random.default_rng((plan.seed, 5))
+    rng = np.random.default_rng((plan.seed, 5, plan.view))
     period_s, phase = rng.uniform(2.5, 6), rng.uniform(0, 2 * math.pi)
     breath = np.sin(2 * math.pi * times_s / period_s + phase)
     drift = np.cumsum(rng.normal(0, 0.05, times_s.size))
@@ -167,7 +169,7 @@ def _speckle(tiles: FloatArray, shape: tuple[int, int], rng: np.random.Generator
 
 def _perfusion_field(plan: Plan, s: Slice, times_s: NDArray[np.float64], sampling: Sampling) -> PowerAt:
     """The first mechanism: vascular volume times closed-form kinetics, times speckle (`contrast_field`)."""
-    rng = np.random.default_rng((plan.seed, 13))
+    rng = np.random.default_rng((plan.seed, 13, plan.view))
     courses = _courses(plan)
     sigma = rng.uniform(0.4, 0.75)
 
@@ -188,7 +190,7 @@ def _perfusion_field(plan: Plan, s: Slice, times_s: NDArray[np.float64], samplin
     noise_db, leak_db = _noise_db(plan)
     shape = s.scanned.shape
     px = tuple(max(round(10 * mm / s.pixel_mm), 8) for mm in plan.psf_mm)
-    tiles = _bank((px[0], px[1]), sampling.looks, plan.seed % 5)
+    tiles = _bank((px[0], px[1]), sampling.looks, (plan.seed + plan.view) % 5)
     static = (10 ** (leak_db / 10) * _speckle(tiles, s.lesion.shape, rng) * s.loss).astype(np.float32)
     shifts = _shift_px(plan, times_s, s.pixel_mm)
 
@@ -212,7 +214,7 @@ def _bubble_rim(plan: Plan, s: Slice, times_s: NDArray[np.float64], _sampling: S
         shape=(s.lesion.shape[0], s.lesion.shape[1]),
         tissues=_bubbly_tissues(plan, s),
         spread=PointSpread(*(max(mm / s.pixel_mm, 0.8) for mm in plan.psf_mm)),
-        seed=plan.seed,
+        seed=plan.seed + VIEW_STRIDE * plan.view,
         frame_times_s=times_s,
         attenuation=s.loss,
         leakage_au=10 ** (leak_db / 10),

@@ -24,7 +24,7 @@ from onnx_models.training.networks import MaskNet, lesion_net, mask_loss
 class Schedule:
     """AdamW with one cosine cycle. `crop`: cells of a training window (0.25 mm each)."""
 
-    steps: int = 2400
+    steps: int = 6000
     batch: int = 8
     crop: int = 192
     peak_rate: float = 4e-3

@@ -57,8 +57,9 @@ def outcome_of(model: LoadedModel, cine: TestCine) -> Outcome:
 def curve_parameters(cine: TestCine, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Model-free reading of the mask's curve: ln peak enhancement, time to peak (s), ln area, ln steepest rise."""
     rows, columns = cine.inputs.valid.shape
-    z = (np.arange(rows) + 0.5) * 0.25 / cine.inputs.spacing_mm.z_mm - 0.5
-    x = (np.arange(columns) + 0.5) * 0.25 / cine.inputs.spacing_mm.x_mm - 0.5
+    cell_mm, spacing_mm = cine.inputs.cell_mm, cine.inputs.spacing_mm
+    z = (np.arange(rows) + 0.5) * cell_mm / spacing_mm.z_mm - 0.5
+    x = (np.arange(columns) + 0.5) * cell_mm / spacing_mm.x_mm - 0.5
     weight = map_coordinates(mask.astype(np.float32), np.meshgrid(z, x, indexing="ij"), order=1) * cine.inputs.valid
     power = 10 ** (cine.cell_db.astype(np.float64) / 10)
     curve = (power * weight).sum(axis=(1, 2)) / max(float(weight.sum()), 1e-9)

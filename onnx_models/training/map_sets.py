@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_models.training.anatomies import draw_plan
 from onnx_models.training.cines import MECHANISMS, Mechanism, Sampling, simulate
 from processing.errors import UnfitCineError
-from processing.model_inputs import model_inputs
+from processing.model_inputs import mask_on_cells, model_inputs
 
-CANVAS = 256
-"""Cells of 0.25 mm: 64 mm, the size that training panels are cut or padded to."""
 PAD = np.array([-60, -60, -60, 2, 0], dtype=np.float32)[:, None, None]
 """What an invalid cell looks like in every channel."""
 TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 1_000_000, 2_000_000, 3_000_000
@@ -24,7 +23,7 @@ TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 1_000_000, 2_000_000, 3_000_000
 
 @dataclass(frozen=True, eq=False)
 class MapExample:
-    """maps: float16 (5, H, W), lesion: bool (H, W), valid: bool (H, W); contrast: the stratum."""
+    """maps: float16 (5, H, W), lesion: bool (H, W), valid: bool (H, W) on cells of cell_mm; contrast: the stratum."""
 
     maps: NDArray[np.float16]
     lesion: NDArray[np.bool_]
@@ -33,43 +32,29 @@ class MapExample:
     mechanism: str
     small_animal: bool
     seed: int
+    cell_mm: float
+
+
+def training_sampling(seed: int) -> Sampling:
+    """Pixels and frames as various as scanners', coarse enough to draw a cine in a third of a second: 140 to 240 pixels
+    along the longer side (0.05 to 0.5 mm), 2 or 3 frames a second, each of one or two independent speckles."""
+    rng = np.random.default_rng((seed, 21))
+    pixel_mm = max(draw_plan(seed).size_mm) / float(rng.uniform(140, 240))
+    return Sampling(pixel_mm, frame_rate_hz=float(rng.choice((2.0, 3.0))), looks=int(rng.integers(1, 3)))
 
 
 def make_example(seed: int, mechanism: Mechanism, sampling: Sampling | None = None) -> MapExample | None:
     """Maps of one simulated cine, None where it is unfit (which a node would say and not ask a model)."""
-    example = simulate(seed, mechanism, sampling or Sampling(looks=1 + seed % 3))
+    example = simulate(seed, mechanism, sampling or training_sampling(seed))
     try:
         inputs = model_inputs(example.cine)
     except UnfitCineError:
         return None
-    lesion = example.lesion
-    if lesion.shape != inputs.valid.shape:
-        rows, columns = (np.arange(n) + 0.5 for n in inputs.valid.shape)
-        pixel = example.cine.spacing_mm.z_mm if example.cine.spacing_mm else 0.25
-        z = np.clip(rows * inputs.cell_mm / pixel, 0, lesion.shape[0] - 1).astype(np.intp)
-        x = np.clip(columns * inputs.cell_mm / pixel, 0, lesion.shape[1] - 1).astype(np.intp)
-        lesion = lesion[z[:, None], x[None, :]]
+    lesion = mask_on_cells(example.lesion, example.cine, inputs)
     plan = example.plan
     maps = inputs.maps.astype(np.float16)
-    return MapExample(maps, lesion, inputs.valid.copy(), plan.contrast, mechanism, plan.small_animal, seed)
-
-
-def on_canvas(example: MapExample, rng: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
-    """Cut or pad to the canvas: maps (5, C, C), lesion (C, C), valid (C, C), float32. The place is random."""
-    size = example.lesion.shape
-    maps = np.broadcast_to(PAD, (5, CANVAS, CANVAS)).copy()
-    lesion, valid = np.zeros((2, CANVAS, CANVAS), dtype=np.float32)
-    source, target = [], []
-    for extent in size:
-        spare = extent - CANVAS
-        offset = int(rng.integers(0, abs(spare) + 1))
-        source.append(slice(max(0, offset if spare > 0 else 0), (offset if spare > 0 else 0) + min(extent, CANVAS)))
-        start = 0 if spare > 0 else offset
-        target.append(slice(start, start + min(extent, CANVAS)))
-    maps[:, target[0], target[1]] = example.maps[:, source[0], source[1]]
-    lesion[target[0], target[1]] = example.lesion[source[0], source[1]]
-    valid[target[0], target[1]] = example.valid[source[0], source[1]]
-    return maps, lesion, valid
+    facts = (plan.contrast, mechanism, plan.small_animal, seed, inputs.cell_mm)
+    return MapExample(maps, lesion, inputs.valid.copy(), *facts)
 
 
 def load_set(folder: Path, mechanism: str, kind: str) -> list[MapExample]:
@@ -98,13 +83,13 @@ def save_set(folder: Path, mechanism: Mechanism, kind: str, seeds: range) -> Non
 
 
 _ARRAYS = ("maps", "lesion", "valid")
-_FACTS = ("contrast", "mechanism", "small_animal", "seed")
+_FACTS = ("contrast", "mechanism", "small_animal", "seed", "cell_mm")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--train", type=int, default=1500, help="cines of each mechanism")
+    parser.add_argument("--train", type=int, default=500, help="cines of each mechanism")
     parser.add_argument("--validation", type=int, default=100)
     arguments = parser.parse_args()
     jobs = (("validation", VALIDATION_SEED, arguments.validation), ("train", TRAIN_SEED, arguments.train))

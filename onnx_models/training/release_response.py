@@ -33,7 +33,7 @@ from onnx_models.training.export import (
     write_folder,
 )
 from onnx_models.training.release_lesion import EVIDENCE, shrunk_envelope
-from onnx_models.training.response import fitted_temperature, logits_of, train_glass_box, train_network
+from onnx_models.training.response import Run, fitted_temperature, logits_of, train_glass_box, train_network
 from onnx_models.training.response_cohorts import CLASSES, FIRST_SEED, Tumours, bayes_accuracy, load_tumours
 
 SEED = 40
@@ -52,7 +52,7 @@ def release(folder: Path, version: str) -> list[Path]:
         kind: [load_tumours(folder / f"{kind}-{place}.npz") for place in range(len(MECHANISMS))] for kind in FIRST_SEED
     }
     train, validation = (controls.joined(*by_kind[kind]) for kind in ("train", "validation"))
-    network = train_network(train.crops, train.labels, SEED)
+    network = train_network(train.crops, train.labels, Run(SEED))
     glass = train_glass_box(train.metrics, train.labels)
     heat = fitted_temperature(logits_of(network, validation.crops), validation.labels)
     glass_heat = fitted_temperature(logits_of(glass, validation.metrics), validation.labels)
@@ -116,8 +116,8 @@ def _control_rows(
         return controls.accuracy_figure(logits_of(answering, crops), test.labels)
 
     rng = np.random.default_rng(SEED)
-    shuffled = train_network(train.crops, rng.permutation(train.labels), SEED)
-    outline = train_network(controls.only_mask(train.crops), train.labels, SEED)
+    shuffled = train_network(train.crops, rng.permutation(train.labels), Run(SEED))
+    outline = train_network(controls.only_mask(train.crops), train.labels, Run(SEED))
     rows = [
         accuracy(network, controls.erased(test.crops)).row("control: lesion erased", f"<= {limit:.3f}"),
         accuracy(shuffled, test.crops).row("control: trained on shuffled labels", "<= 0.38"),
@@ -125,7 +125,7 @@ def _control_rows(
     ]
     for place, mechanism in enumerate(MECHANISMS):
         other = cohorts["train"][1 - place]
-        alone = train_network(other.crops, other.labels, SEED)
+        alone = train_network(other.crops, other.labels, Run(SEED))
         unseen = controls.accuracy_figure(logits_of(alone, cohorts["test"][place].crops), cohorts["test"][place].labels)
         rows.append(unseen.row(f"accuracy on the {mechanism} simulator, trained on the other one"))
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-EPOCHS, BATCH, RATE = 25, 32, 2e-3
+BATCH, RATE = 32, 2e-3
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: its seed, its number of updates, and whether rare classes weigh more."""
+
+    seed: int
+    steps: int = 1000
+    weighted: bool = False
 
 
 class ResponseNet(nn.Module):
@@ -44,17 +55,20 @@ class GlassBox(nn.Module):
         return result
 
 
-def train_network(crops: NDArray[np.float32], labels: NDArray[np.intp], seed: int) -> ResponseNet:
+def train_network(crops: NDArray[np.float32], labels: NDArray[np.intp], run: Run) -> ResponseNet:
     """One run; gain is turned at random (the phenotype is a difference), flips leave perfusion as it is."""
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     torch.set_num_threads(1)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(run.seed)
     network = ResponseNet()
-    steps = EPOCHS * max(len(labels) // BATCH, 1)
+    weight = None
+    if run.weighted:
+        share = np.bincount(labels, minlength=3) / len(labels)
+        weight = torch.tensor(1 / (3 * share), dtype=torch.float32)
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=3e-2)
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, run.steps)
     network.train()
-    for _ in range(steps):
+    for _ in range(run.steps):
         picked = rng.integers(0, len(labels), BATCH)
         batch = crops[picked].copy()
         batch[:, :3] = np.clip(batch[:, :3] + rng.normal(0, 3, (BATCH, 1, 1, 1)), -60, 0)
@@ -62,7 +76,7 @@ def train_network(crops: NDArray[np.float32], labels: NDArray[np.intp], seed: in
             batch = batch[..., ::-1].copy()
         if rng.random() < 0.5:
             batch = batch[..., ::-1, :].copy()
-        loss = functional.cross_entropy(network(torch.from_numpy(batch)), torch.from_numpy(labels[picked]))
+        loss = functional.cross_entropy(network(torch.from_numpy(batch)), torch.from_numpy(labels[picked]), weight)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -1,14 +1,15 @@
 """Simulated tumours before treatment, whose later response depends on a latent perfusion phenotype and on chance.
 
 score = phenotype + 0.6 noise; thirds of the score are the classes. Since the label is noisy, even a perfect reader of
-the phenotype errs: `bayes_accuracy` says how often. One tumour is one seed: splits are by tumour.
+the phenotype errs: `bayes_accuracy` says how often. One tumour is one seed, however
+often it is imaged: splits are by tumour.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from onnx_models.classify import CROP, METRICS, lesion_crop, lesion_metrics
 from onnx_models.training.anatomies import Plan, draw_plan
 from onnx_models.training.cines import MECHANISMS, Mechanism, Sampling, simulate_plan
 from processing.errors import UnfitCineError
-from processing.model_inputs import model_inputs
+from processing.model_inputs import mask_on_cells, model_inputs
 
 CLASSES = ("responsive", "stable", "non_responsive")
 LABEL_NOISE = 0.6
@@ -75,17 +76,34 @@ def bayes_accuracy() -> float:
     return float((best * norm.pdf(latent)).sum() / norm.pdf(latent).sum())
 
 
-def draw_tumours(seeds: Sequence[int], mechanism: Mechanism, plans: Sequence[Plan] | None = None) -> Tumours:
-    """Crops and metrics of simulated tumours; `plans` override those of the seeds."""
+def another_view(plan: Plan, view: int) -> Plan:
+    """The same tumour imaged again: other speckle, bubbles, noise, motion, gain, dynamic range and compression."""
+    rng = np.random.default_rng((plan.seed, 59, view))
+    return replace(
+        plan,
+        view=view,
+        level_db=plan.level_db + float(rng.uniform(-4, 4)),
+        dynamic_range_db=float(rng.uniform(45, 65)),
+        motion_mm=float(abs(rng.normal(0, 0.1))),
+        jpeg_quality=int(rng.integers(75, 98)),
+    )
+
+
+def tumour_sampling(plan: Plan) -> Sampling:
+    """110 to 200 pixels of 0.07 to 0.18 mm along the longer side, 2 Hz, each frame of two independent speckles."""
+    return Sampling(max(plan.size_mm) / float(np.random.default_rng((plan.seed, 61, plan.view)).uniform(110, 200)))
+
+
+def draw_tumours(plans: Iterable[Plan], mechanism: Mechanism) -> Tumours:
+    """Crops and metrics of simulated tumours, one image a plan; those that are unfit or unmeasurable are left out."""
     crops, metrics, labels, phenotypes, kept = [], [], [], [], []
-    for place, seed in enumerate(seeds):
-        plan = tumour_plan(seed) if plans is None else plans[place]
-        example = simulate_plan(plan, mechanism, Sampling())
+    for plan in plans:
+        example = simulate_plan(plan, mechanism, tumour_sampling(plan))
         try:
             mapped = model_inputs(example.cine)
         except UnfitCineError:
             continue
-        lesion = example.lesion[: mapped.valid.shape[0], : mapped.valid.shape[1]]
+        lesion = mask_on_cells(example.lesion, example.cine, mapped)
         named = lesion_metrics(mapped.maps, mapped.valid, lesion)
         if not all(math.isfinite(v) for v in named.values()) or plan.phenotype is None:
             continue
@@ -93,7 +111,7 @@ def draw_tumours(seeds: Sequence[int], mechanism: Mechanism, plans: Sequence[Pla
         metrics.append([named[name] for name in METRICS])
         labels.append(label_of(plan.seed, plan.phenotype))
         phenotypes.append(plan.phenotype)
-        kept.append(seed)
+        kept.append(plan.seed)
     return Tumours(
         np.array(crops, dtype=np.float32).reshape(-1, 6, CROP, CROP),
         np.array(metrics, dtype=np.float64).reshape(-1, len(METRICS)),
@@ -118,7 +136,41 @@ _ARRAYS = ("crops", "metrics", "labels", "phenotype", "seeds")
 
 
 FIRST_SEED = {"train": 9_000_000, "validation": 9_200_000, "test": 9_400_000}
-COUNT = {"train": 600, "validation": 150, "test": 600}
+COUNT = {"train": 600, "validation": 150, "test": 720}
+"""Tumours of each simulator. 720 of three equally likely classes: more than 200 a class in the test."""
+QUOTA = (175, 136, 276)
+"""Images of each class in the published experiment: responsive, stable, non-responsive."""
+EXPERIMENT_SEED = {"real": 9_600_000, "synthetic": 9_650_000}
+MOST_VIEWS = 5
+
+
+def plans_by_quota(first_seed: int, quota: Sequence[int], most_views: int = 1) -> list[Plan]:
+    """Tumours from `first_seed` on, each imaged once to `most_views` times, until every class has its images."""
+    left, plans, seed = list(quota), [], first_seed
+    while any(left):
+        plan = tumour_plan(seed)
+        label = label_of(seed, plan.phenotype or 0.0)
+        views = min(int(np.random.default_rng((seed, 67)).integers(1, most_views + 1)), left[label])
+        plans += [another_view(plan, view) if view else plan for view in range(views)]
+        left[label] -= views
+        seed += 1
+    return plans
+
+
+def cohort_plans(kind: str, place: int) -> Iterable[Plan]:
+    """Plans of one cohort: of a kind and of the mechanism at `place`."""
+    if kind == "real":
+        return plans_by_quota(EXPERIMENT_SEED[kind], QUOTA, MOST_VIEWS)
+    if kind == "synthetic":
+        # Enough of the rarest class to bring it to the size of the largest.
+        return plans_by_quota(EXPERIMENT_SEED[kind], [max(n, max(QUOTA) - min(QUOTA)) for n in QUOTA])
+    first = FIRST_SEED[kind] + 100_000 * place
+    return (tumour_plan(seed) for seed in range(first, first + COUNT[kind]))
+
+
+COHORTS = [(kind, place) for kind in FIRST_SEED for place in range(len(MECHANISMS))]
+COHORTS += [("real", 1), ("synthetic", 0)]
+"""In the experiment the bubble rim plays real, the perfusion field is what synthetic images are drawn from."""
 
 
 def main() -> None:
@@ -126,12 +178,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     folder = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
-    for kind, first in FIRST_SEED.items():
-        for place, mechanism in enumerate(MECHANISMS):
-            path = folder / f"{kind}-{place}.npz"
-            if not path.exists():
-                seeds = range(first + 100_000 * place, first + 100_000 * place + COUNT[kind])
-                save_tumours(path, draw_tumours(seeds, mechanism))
+    for kind, place in COHORTS:
+        path = folder / f"{kind}-{place}.npz"
+        if not path.exists():
+            save_tumours(path, draw_tumours(cohort_plans(kind, place), MECHANISMS[place]))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from scipy.stats import spearmanr
 from onnx_models.tensors import softmax
 from onnx_models.training.cines import Mechanism
 from onnx_models.training.evaluation import Figure, expected_calibration_error, mean_figure, share_figure
-from onnx_models.training.response_cohorts import CLASSES, Tumours, draw_tumours, tumour_plan
+from onnx_models.training.response_cohorts import CLASSES, Tumours, another_view, draw_tumours, tumour_plan
 
 FloatArray = NDArray[np.float64]
 Score = Callable[[NDArray[np.float32]], FloatArray]
@@ -76,35 +75,23 @@ def leaning(probabilities: FloatArray) -> FloatArray:
     return probabilities[:, 0] - probabilities[:, 2]
 
 
-def dose_response(score: Score, mechanism: Mechanism, tumours: int = 12) -> Figure:
+def dose_response(score: Score, mechanism: Mechanism, tumours: int = 16) -> Figure:
     """Rank correlation of dose and score within each tumour: only the phenotype is turned, all else stays."""
     values = []
     for k in range(tumours):
-        plans = [tumour_plan(DOSE_SEED + k, dose) for dose in DOSES]
-        drawn = draw_tumours([DOSE_SEED + k] * len(plans), mechanism, plans)
+        drawn = draw_tumours([tumour_plan(DOSE_SEED + k, dose) for dose in DOSES], mechanism)
         if len(drawn.labels) >= 5:
             values.append(float(spearmanr(drawn.phenotype, leaning(score(drawn.crops))).statistic))
     return mean_figure(values)
 
 
-def nuisance_spread(score: Score, mechanism: Mechanism, tumours: int = 12) -> Figure:
-    """Standard deviation of one tumour's score (brought to 0..1) when gain, dynamic range, motion and JPEG change."""
+def nuisance_spread(score: Score, mechanism: Mechanism, tumours: int = 16, views: int = 6) -> Figure:
+    """Standard deviation of one tumour's score (brought to 0..1) over views: gain, range, motion, JPEG, speckle."""
     values = []
     for k in range(tumours):
-        rng = np.random.default_rng((NUISANCE_SEED + k, 59))
         plan = tumour_plan(NUISANCE_SEED + k)
-        plans = [
-            replace(
-                plan,
-                level_db=plan.level_db + float(rng.uniform(-4, 4)),
-                dynamic_range_db=float(rng.uniform(45, 65)),
-                motion_mm=float(abs(rng.normal(0, 0.1))),
-                jpeg_quality=int(rng.integers(75, 98)),
-            )
-            for _ in range(6)
-        ]
-        drawn = draw_tumours([plan.seed] * len(plans), mechanism, plans)
-        values.append(float(leaning(score(drawn.crops)).std() / 2))
+        drawn = draw_tumours([another_view(plan, view) for view in range(1, views + 1)], mechanism)
+        values.append(float(leaning(score(drawn.crops)).std(ddof=1) / 2))
     return mean_figure(values)
 
 

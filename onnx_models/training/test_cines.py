@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from onnx_models.training.anatomies import draw_plan
 from onnx_models.training.cines import MECHANISMS, Mechanism, Sampling, simulate
 from onnx_models.training.map_sets import TEST_SEED
 from processing.cine import Cine, Spacing
-from processing.model_inputs import ModelInputParameters, box_weights, model_inputs
+from processing.model_inputs import boxes_of, model_inputs, parameters_of
 
 FRAME_RATE_HZ = 5.0
 
@@ -69,11 +69,9 @@ def make_test_cine(seed: int, mechanism: Mechanism, sampling: Sampling | None = 
 
 
 def _cells(cine: Cine) -> NDArray[np.float16]:
-    """Mean power of each cell's own 0.25 mm in bins of 1 s, in dB."""
-    cell = ModelInputParameters(box_mm=0.25)
-    spacing = cine.spacing_mm or Spacing(0.25, 0.25)
-    down = box_weights(cine.valid.shape[0], spacing.z_mm, cell)
-    right = box_weights(cine.valid.shape[1], spacing.x_mm, cell)
+    """Mean power of each cell's own square in bins of 1 s, in dB."""
+    parameters = parameters_of(cine)
+    down, right = boxes_of(cine, replace(parameters, box_mm=parameters.cell_mm))
     weight = np.maximum(down @ cine.valid.astype(np.float32) @ right.T, 1e-9)
     second = (cine.frame_times_s - cine.frame_times_s[0]).astype(np.intp)
     movie = np.empty((second.max() + 1, *weight.shape), dtype=np.float16)
@@ -90,6 +88,7 @@ def save_test_cine(folder: Path, cine: TestCine) -> None:
     """One npz a cine."""
     facts = {name: getattr(cine, name) for name in _NAMES}
     facts |= {"facts": asdict(cine.inputs.facts), "spacing": list(cine.inputs.spacing_mm)}
+    facts |= {"cell_mm": cine.inputs.cell_mm}
     np.savez_compressed(
         folder / f"{cine.mechanism.replace(' ', '-')}-{cine.seed}.npz",
         facts=np.array(json.dumps(facts)),
@@ -108,7 +107,7 @@ def load_test_cine(path: Path) -> TestCine:
         inputs = LesionInputs(
             stored["maps"],
             stored["valid"],
-            0.25,
+            said["cell_mm"],
             (lesion.shape[0], lesion.shape[1]),
             Spacing(*said["spacing"]),
             ClipFacts(**said["facts"]),

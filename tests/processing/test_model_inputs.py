@@ -27,7 +27,7 @@ def stepped_cine(spacing: Spacing | None = SPACING, duration_s: float = 40.0) ->
 
 
 def test_levels_are_decibels_below_full_scale_and_times_are_in_units_of_30_s() -> None:
-    inputs = model_inputs(stepped_cine())
+    inputs = model_inputs(stepped_cine(), parameters=ModelInputParameters())
     assert inputs.maps.shape == (5, 40, 48)
     left, right = inputs.maps[:, 20, 10], inputs.maps[:, 20, 36]
     # 0.1 and 0.01 of full scale over a floor of 1e-5: 0.004 dB at most.
@@ -43,7 +43,7 @@ def test_levels_are_decibels_below_full_scale_and_times_are_in_units_of_30_s() -
 
 def test_the_unscanned_strip_lends_nothing_to_its_neighbours() -> None:
     """0.9 behind the burned-in strip would lift its neighbours to -4 dB."""
-    inputs = model_inputs(stepped_cine())
+    inputs = model_inputs(stepped_cine(), parameters=ModelInputParameters())
     assert inputs.valid[:, :43].all()
     assert not inputs.valid[:, 45:].any()
     assert inputs.maps[0, 20, 43] == pytest.approx(-20, abs=0.01)

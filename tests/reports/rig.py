@@ -62,7 +62,8 @@ def everything(kind: Kind = "rgb") -> Results:
     findings, drawn = compared_findings(), inputs()
     if kind != "rgb":
         drawn = replace(drawn, flow_maps={}, perfusion_maps=drawn.perfusion_maps[:1])
-    return build_results(findings, drawn, context(kind), ReportOptions(pictures=kind == "rgb"), region_masks(findings))
+    options = ReportOptions(pictures=kind == "rgb", response=True)
+    return build_results(findings, drawn, context(kind), options, region_masks(findings))
 
 
 def written(results: Results, folder: Path) -> list[Path]:

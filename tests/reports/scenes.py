@@ -202,13 +202,19 @@ def full_findings() -> Findings:
         response=Response(
             performed=True,
             reason=None,
-            state="simulated-only",
+            state="ok",
             probabilities={"responsive": 0.71, "stable": 0.2, "non_responsive": 0.09},
             abstained=False,
-            disagreement=0.04,
-            label_text="Predicted: responsive (research)",
+            disagreement=0.26,
+            label_text="predicted class: responsive (71%)",
+            glass_box={"responsive": 0.45, "stable": 0.37, "non_responsive": 0.18},
+            evidence="Trained on simulated data only - not clinically validated - research use",
         ),
-        models=(ModelUse("lesion", "1.0.0", "12" * 32, "CPUExecutionProvider", "simulated-only", 0.2, 0.5, 1.1),),
+        models=(
+            ModelUse("lesion_seg", "1", "12" * 32, "CPUExecutionProvider", "ok", 0.2, 0.5, 1.1),
+            ModelUse("response_cls", "1", "34" * 32, "CPUExecutionProvider", "ok", 0.4, 0.5, 1.2),
+            ModelUse("response_lr", "1", "56" * 32, "CPUExecutionProvider", "abstained", 0.3, 0.5, 1.0),
+        ),
     )
 
 

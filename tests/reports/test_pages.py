@@ -27,7 +27,7 @@ from tests.reports.rig import context, everything
 from tests.reports.scenes import full_findings, panel_findings
 
 REFERENCE = Path(__file__).parent / "pages"
-PAGES = ("sc_summary", "sc_maps", "sc_super_resolution", "sc_comparison")
+PAGES = ("sc_summary", "sc_maps", "sc_super_resolution", "sc_response", "sc_comparison")
 
 
 def pixels(png: bytes) -> NDArray[np.uint8]:

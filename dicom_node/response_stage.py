@@ -1,0 +1,100 @@
+"""The predicted response of the lesion, as `[analysis] response` wants it: off, in the shadow, or in the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.cine_header import CineFacts
+from dicom_node.config import Settings
+from dicom_node.model_room import clip_facts, models_for, use_of
+from dicom_node.roi_choice import ChosenRois
+from onnx_models.classify import Classification, ResponseInputs, ResponseResult, Treatment, classify_response
+from onnx_models.identity import Refusal
+from processing.cine import Cine
+from processing.errors import UnfitCineError
+from processing.model_inputs import mask_on_cells, model_inputs
+from reports.findings import ModelUse, Response
+
+BEFORE = frozenset({("UMLS", "C3539075"), ("UMLS", "C1442488"), ("SCT", "262068006")})
+"""Pretreatment, baseline, pre-operative (PS3.16 CID 6146 "Time Point Type")."""
+AFTER = frozenset(
+    {
+        *(("DCM", "126074"), ("SCT", "262502001"), ("SCT", "264908009"), ("SCT", "262061000")),
+        *(("SCT", "314122007"), ("SCT", "25173007"), ("UMLS", "C1708760")),
+    }
+)
+"""Posttreatment; post-chemotherapy, -radiation, -operative; maintenance, recurrence, nadir: all of them later."""
+
+
+@dataclass(frozen=True)
+class ResponseTerms:
+    """What the prediction depends on besides the pixels."""
+
+    settings: Settings
+    treatment: Treatment
+    dynamic_range_db: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class ResponseOutcome:
+    """Findings and the models that were asked."""
+
+    findings: Response
+    models: tuple[ModelUse, ...] = ()
+
+
+def treatment_state(facts: CineFacts, settings: Settings) -> Treatment:
+    """What the header's Clinical Trial Time Point Type (0012,0054) says; where it says nothing, what the site declares.
+
+    "After" wins over everything: a site's declaration never turns a later study into an earlier one.
+    """
+    said = set(facts.time_point_types)
+    if said & AFTER:
+        return "after"
+    return "before" if said & BEFORE else settings.analysis.treatment
+
+
+def predict_response(
+    cine: Cine, rejected: NDArray[np.bool_], chosen: ChosenRois, terms: ResponseTerms
+) -> ResponseOutcome:
+    """Ask both response models about the report's first ROI. Never raises for an unfit cine."""
+    roi = chosen.rois[0]
+    if terms.settings.analysis.response == "off":
+        return ResponseOutcome(Response(reason="switched off: [analysis] response = off"))
+    if roi.label != "lesion":
+        return ResponseOutcome(Response(reason="there is no lesion contour to classify"))
+    try:
+        seen = chosen.maps or model_inputs(cine, rejected)
+    except UnfitCineError as error:
+        return ResponseOutcome(Response(reason=error.limitation.text))
+    lesion = mask_on_cells(roi.mask, cine, seen)
+    inputs = ResponseInputs(seen.maps, seen.valid, lesion, clip_facts(cine, terms.dynamic_range_db))
+    result = classify_response(models_for(terms.settings), inputs, terms.treatment)
+    return ResponseOutcome(_findings(result), (use_of(result.network), use_of(result.glass_box)))
+
+
+def _findings(result: ResponseResult) -> Response:
+    """The network's answer with the glass box's beside it; a glass box alone predicts nothing."""
+    network, glass_box = result.network, result.glass_box
+    if isinstance(network, Refusal):
+        return Response(reason=network.sentence, state=network.state)
+    return Response(
+        performed=True,
+        reason=None,
+        state="abstained" if network.abstained else "ok",
+        probabilities=network.probabilities,
+        abstained=network.abstained,
+        disagreement=result.disagreement,
+        label_text=_words(network),
+        glass_box=None if isinstance(glass_box, Refusal) else glass_box.probabilities,
+        evidence=network.identity.evidence,
+    )
+
+
+def _words(answer: Classification) -> str:
+    if answer.label is None:
+        return "abstained: no class is probable enough"
+    return f"predicted class: {answer.label.replace('_', '-')} ({answer.probabilities[answer.label]:.0%})"

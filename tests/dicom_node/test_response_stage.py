@@ -1,0 +1,208 @@
+"""The predicted response through the whole flow: off, in the shadow, in the report; and when it is not asked at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pydicom
+import pytest
+from rich.console import Console
+
+from dicom_node.cine_header import read_facts
+from dicom_node.config import Settings, load_settings
+from dicom_node.offline import OfflineOrder, process_paths
+from dicom_node.response_stage import treatment_state
+from dicom_node.simulated_scanner import CineIdentity, write_cine
+from onnx_models.classify import METRICS
+from onnx_models.registry import activate
+from processing.simulation.scene import Scene
+from processing.simulation.scenes import TINY_BOLUS, bolus_scene
+from reports import codes
+from tests.onnx_models import tiny_onnx as tiny
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CLASSES = ("responsive", "stable", "non_responsive")
+EVIDENCE = "a rule for tests, trained on nothing"
+Task = Literal["response_cls", "response_lr"]
+PRETREATMENT = ("C3539075", "UMLS", "Pretreatment")
+POSTTREATMENT = ("126074", "DCM", "Posttreatment")
+
+
+def install(root: Path, task: Task) -> None:
+    """A model that answers (2, 1, 0) whatever it sees: the network by its mean, the glass box by its parameters."""
+    network = task == "response_cls"
+    name, shape = ("roi", (6, 48, 48)) if network else ("metrics", (len(METRICS),))
+    bias = tiny.tensor("b", np.array([2, 1, 0], np.float32) if network else np.array([1, 1, 0], np.float32))
+    weight = tiny.tensor("w", np.zeros((6, 3), np.float32))
+    flat = [tiny.node("GlobalAveragePool", [name], ["p"]), tiny.node("Flatten", ["p"], ["f"])] if network else []
+    nodes = [
+        *flat,
+        tiny.node("MatMul", ["f" if network else name, "w"], ["m"]),
+        tiny.node("Add", ["m", "b"], ["logits"]),
+    ]
+    free: tuple[int | str, ...] = ("n", *shape)
+    content = tiny.model(tiny.graph(nodes, [weight, bias], [tiny.value(name, free)], [tiny.value("logits", ("n", 3))]))
+    golden = io.BytesIO()
+    answer = np.array([[2, 1, 0]] if network else [[1, 1, 0]], np.float32)
+    np.savez(golden, input=np.ones((1, *shape), np.float32), output=answer)
+    manifest: dict[str, Any] = tiny.lesion_manifest(content, golden.getvalue(), "7")
+    manifest |= {"id": task, "task": task, "preprocessing": "roi crop 1" if network else "named metrics 1"}
+    names = [f"channel {k}" for k in range(6)] if network else list(METRICS)
+    channels = [{"name": n, "unit": "1"} for n in names]
+    manifest["inputs"] = [{"name": name, "dtype": "float32", "shape": list(free), "channels": channels}]
+    manifest["outputs"] |= {
+        "tensor": {"name": "logits", "dtype": "float32", "shape": ["n", 3]},
+        "activation": "softmax",
+        "classes": [{"name": n, "code": [n, "99TEST", n]} for n in CLASSES],
+        "abstain_below": 0.5,
+    }
+    statistics = 40 if network else len(METRICS)
+    manifest["ood"] = {
+        "method": "map statistics 1" if network else "vector statistics 1",
+        "mean": [0.0] * statistics,
+        "inverse_covariance": (1e-9 * np.eye(statistics)).tolist(),
+        "threshold": 1e6,
+    }
+    folder = root / task / "7"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(content)
+    (folder / "golden.npz").write_bytes(golden.getvalue())
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert hashlib.sha256(content).hexdigest() == manifest["file"]["sha256"]
+    activate(root, (task, "7"), ("active", "A. Tester", "a flow that must be walked"), NOW)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return bolus_scene(TINY_BOLUS, seed=5)
+
+
+@pytest.fixture(scope="module")
+def cine(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cine(scene, tmp_path_factory.mktemp("cine"), CineIdentity(NOW.replace(tzinfo=None), study="response"))
+
+
+@pytest.fixture(scope="module")
+def lesion(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from PIL import Image
+
+    truth = scene.truth
+    assert truth.lesion_mask is not None
+    assert truth.contrast is not None
+    frame = np.zeros((scene.description.rows, scene.description.columns), np.uint8)
+    frame[truth.contrast.slices] = 255 * truth.lesion_mask
+    path = tmp_path_factory.mktemp("mask") / "lesion.png"
+    Image.fromarray(frame).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    install(root, "response_cls")
+    install(root, "response_lr")
+    return root
+
+
+def settings_of(overlay: Path, response: str, treatment: str = "unknown") -> Settings:
+    profile = {"simulated": {"manufacturer": "CEUS Node Simulation", "dynamic_range_db": 50.0}}
+    analysis = {"response": response, "treatment": treatment, "super_resolution": False}
+    return load_settings(None, profile=profile, models={"dir": str(overlay)}, analysis=analysis)
+
+
+def processed(settings: Settings, cine: Path, lesion: Path, out: Path) -> dict[str, Any]:
+    process_paths(OfflineOrder(settings, (cine,), out, lesion), Console(quiet=True))
+    findings: dict[str, Any] = json.loads((out / "findings.json").read_text())
+    return findings
+
+
+def time_pointed(cine: Path, code: tuple[str, str, str], folder: Path) -> Path:
+    ds = pydicom.dcmread(cine)
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code
+    ds.ClinicalTrialTimePointTypeCodeSequence = [item]
+    path = folder / "cine.dcm"
+    ds.save_as(path)
+    return path
+
+
+def test_the_report_carries_every_probability_of_both_models_with_their_evidence(
+    overlay: Path, cine: Path, lesion: Path, tmp_path: Path
+) -> None:
+    """Softmax of (2, 1, 0) is (0.665, 0.245, 0.090); of (1, 1, 0) it is (0.422, 0.422, 0.155), below 0.5: abstained."""
+    findings = processed(settings_of(overlay, "report", "before"), cine, lesion, tmp_path)
+    response = findings["response"]
+    assert (response["performed"], response["state"], response["abstained"]) == (True, "ok", False)
+    network, glass_box = np.exp([2.0, 1, 0]), np.exp([1.0, 1, 0])
+    network, glass_box = network / network.sum(), glass_box / glass_box.sum()
+    assert [response["probabilities"][c] for c in CLASSES] == pytest.approx(list(network), abs=1e-6)
+    assert response["disagreement"] == pytest.approx(0.5 * np.abs(network - glass_box).sum(), abs=1e-6)
+    report = pydicom.dcmread(tmp_path / "sr.dcm")
+    groups = [
+        item
+        for item in report.iterall()
+        if item.keyword == "CodeValue" and item.value == codes.own("PRED_RESPONSE").value
+    ]
+    assert len(groups) == 2
+    texts = [str(e.value) for e in report.iterall() if e.keyword == "TextValue"]
+    assert texts.count(f"evidence={EVIDENCE}") == 2
+    said = {e.value for e in report.iterall() if e.keyword == "CodeValue"}
+    assert {codes.own(name).value for name in ("RESPONSIVE", "ABSTAINED", "DISAGREEMENT")} <= said
+    assert (tmp_path / "sc_response.dcm").is_file()
+    assert EVIDENCE in response["evidence"]
+
+
+def test_in_the_shadow_the_findings_know_and_no_object_does(
+    overlay: Path, cine: Path, lesion: Path, tmp_path: Path
+) -> None:
+    findings = processed(settings_of(overlay, "shadow", "before"), cine, lesion, tmp_path)
+    assert findings["response"]["performed"]
+    assert {"response_cls", "response_lr"} <= {model["id"] for model in findings["models"]}
+    assert not list(tmp_path.glob("sc_response*"))
+    for path in tmp_path.glob("*.dcm"):
+        assert b"response_cls" not in path.read_bytes(), path.name
+    values = {e.value for e in pydicom.dcmread(tmp_path / "sr.dcm").iterall() if e.keyword == "CodeValue"}
+    assert codes.own("PRED_RESPONSE").value not in values
+
+
+def test_a_study_after_treatment_is_not_classified_whatever_the_site_declares(
+    overlay: Path, cine: Path, lesion: Path, tmp_path: Path
+) -> None:
+    later = time_pointed(cine, POSTTREATMENT, tmp_path)
+    findings = processed(settings_of(overlay, "report", "before"), later, lesion, tmp_path / "out")
+    assert not findings["response"]["performed"]
+    assert findings["response"]["state"] == "not_applicable"
+    assert "after treatment" in findings["response"]["reason"]
+    assert findings["perfusion"]["lesion"]["PE"]["value"] is not None
+    said = [str(e.value) for e in pydicom.dcmread(tmp_path / "out" / "sr.dcm").iterall() if e.keyword == "TextValue"]
+    assert any("Response prediction" in text and "after treatment" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("code", "declared", "expected"),
+    [
+        (None, "unknown", "unknown"),
+        (None, "before", "before"),
+        (PRETREATMENT, "unknown", "before"),
+        (PRETREATMENT, "after", "before"),
+        (POSTTREATMENT, "before", "after"),
+    ],
+)
+def test_the_header_s_time_point_decides_before_the_site_s_word(
+    code: tuple[str, str, str] | None, declared: str, expected: str, cine: Path, overlay: Path, tmp_path: Path
+) -> None:
+    path = cine if code is None else time_pointed(cine, code, tmp_path)
+    facts, _ = read_facts(pydicom.dcmread(path, stop_before_pixels=True))
+    assert treatment_state(facts, settings_of(overlay, "shadow", declared)) == expected
+
+
+def test_what_is_switched_off_is_not_asked(overlay: Path, cine: Path, lesion: Path, tmp_path: Path) -> None:
+    findings = processed(settings_of(overlay, "off", "before"), cine, lesion, tmp_path)
+    assert findings["response"]["reason"] == "switched off: [analysis] response = off"
+    assert not [model for model in findings["models"] if model["id"].startswith("response")]
