@@ -278,11 +278,7 @@ class SuperResolution:
 
 @dataclass(frozen=True)
 class Response:
-    """A model's predicted treatment response, never the actual one. `label_text` is what the page prints.
-
-    probabilities: the network's; glass_box: those of the model on named parameters. evidence: the label that is shown
-    with them. disagreement: total variation distance of both, 0 to 1.
-    """
+    """A model's predicted treatment response, never the actual one. `disagreement`: total variation distance, 0 to 1."""
 
     performed: bool = False
     reason: str | None = NOT_IMPLEMENTED
