@@ -278,7 +278,7 @@ class SuperResolution:
 
 @dataclass(frozen=True)
 class Response:
-    """A model's predicted treatment response, never the actual one. `disagreement`: total variation distance, 0 to 1."""
+    """A model's predicted response, never the actual one. `disagreement`: total variation distance, 0 to 1."""
 
     performed: bool = False
     reason: str | None = NOT_IMPLEMENTED
