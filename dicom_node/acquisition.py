@@ -67,6 +67,17 @@ class Origin(StrEnum):
     OTHER = "other"
 
 
+class Verdict(StrEnum):
+    """What became of a reader's contour that no job took."""
+
+    REFUSED = "refused"
+    SET_ASIDE = "set aside"
+
+    def mark(self, words: str) -> str:
+        """The mark beside the instance: no name of a job holds a colon."""
+        return f"{self}: {words}"
+
+
 @dataclass(frozen=True)
 class ReceivedInstance:
     """The ledger's record of one acknowledged instance.
@@ -111,6 +122,12 @@ class ReceivedInstance:
     def starts_jobs(self) -> bool:
         """Only what a scanner sends on its own may start a job."""
         return self.origin is Origin.SCANNER and self.kind in (ArrivalKind.CINE, ArrivalKind.STILL)
+
+    @property
+    def refusal(self) -> str:
+        """Why a reader's contour is not measured, in words; empty where it is, or still waits."""
+        verdict, _, words = (self.consumed_by or "").partition(": ")
+        return words if verdict == Verdict.REFUSED else ""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from dicom_node.cine_reader import CineFile, open_cine
 from dicom_node.config import Settings
 from dicom_node.first_findings import first_findings, with_examination
 from dicom_node.perfusion_stage import Levels, PerfusionOutcome, Terms, measure_perfusion
+from dicom_node.reader_contours import NO_CONTOURS, ContourFiles, reader_rois
 from dicom_node.response_stage import ResponseOutcome, ResponseTerms, predict_response, treatment_state
 from dicom_node.roi_choice import NO_MASKS, ChosenRois, GivenMasks, choose_rois
 from dicom_node.site_profiles import match_profile
@@ -58,6 +59,7 @@ class AnalysisRequest:
     allocate: Allocate
     profile: str = ""
     given: GivenMasks = NO_MASKS
+    contours: ContourFiles = NO_CONTOURS
     progress: Progress = field(default=lambda _stage, _share: None)
 
 
@@ -85,7 +87,8 @@ class Analysis:
 def analyse(request: AnalysisRequest) -> Analysis:
     """Measure one acquisition.
 
-    Raises UnreadableCineError where the files are no cine, ConfigurationError where a given mask does not fit;
+    Raises UnreadableCineError where the files are no cine, ConfigurationError where a given mask does not fit,
+    UnreadableObjectError where a reader's contour does not;
     everything less becomes a limitation of the findings.
     """
     request.progress("reading", 0.0)
@@ -119,7 +122,11 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     rejected = _rejected(motion, intake)
     request.progress("segmentation", 0.5)
     dynamic_range_db = examination.level_map.dynamic_range_db
-    chosen = choose_rois(cine, rejected, request.given, request.settings, dynamic_range_db)
+    given = request.given
+    if request.contours.objects:
+        drawn = reader_rois(request.contours, analysis.source, examination.panels, cine, motion)
+        given = replace(given, reader=drawn)
+    chosen = choose_rois(cine, rejected, given, request.settings, dynamic_range_db)
     analysis = _limited(_with_rois(analysis, chosen, cine), chosen.limitations)
     request.progress("perfusion", 0.6)
     perfusion = measure_perfusion(cine, chosen.rois, rejected, Terms(protocol, _levels(analysis)))

@@ -7,8 +7,10 @@ acquisition without a job file is assembled again, to the same name.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 import structlog
 
@@ -18,7 +20,7 @@ from dicom_node.cine_reader import CineFile, open_cine
 from dicom_node.clips import Arrival, clip_of
 from dicom_node.config import Settings, result_digest
 from dicom_node.errors import UnreadableCineError
-from dicom_node.jobs import Job, JobBook, job_name
+from dicom_node.jobs import Job, JobBook, job_name, newest
 from dicom_node.service_notify import Pulse
 from dicom_node.site_profiles import match_profile
 from dicom_node.spool import Spool
@@ -48,21 +50,17 @@ class Arrivals:
         jobs = self._jobs.all()
         known = {uid: job.acquisition for job in jobs for uid in job.sop_instance_uids}
         measured = {(job.acquisition, frozenset(job.sop_instance_uids)) for job in jobs}
-        revisions: dict[str, int] = {}
-        for job in jobs:
-            revisions[job.acquisition] = max(revisions.get(job.acquisition, 0), job.revision)
         busy = {association.peer_ae_title for association in self._spool.open_associations()}
         assembly = assemble(clips, self._settings.series, now=now, busy_peers=busy, known=known)
         self._name_stills(assembly.stills)
         ordered = []
         for acquisition in assembly.ready:
             if (acquisition.name, frozenset(acquisition.sop_instance_uids)) not in measured:
-                revision = revisions.get(acquisition.name, 0) + 1
-                ordered.append(self._order(acquisition, instances, revision, now))
+                ordered.append(self._order(acquisition, instances, newest(jobs, acquisition.name), now))
         return ordered, bool(assembly.waiting)
 
     def _order(
-        self, acquisition: Acquisition, instances: Mapping[str, ReceivedInstance], revision: int, now: datetime
+        self, acquisition: Acquisition, instances: Mapping[str, ReceivedInstance], earlier: Job | None, now: datetime
     ) -> Job:
         uids = acquisition.sop_instance_uids
         header, scanner_profile = self._headers[uids[0]], instances[uids[0]].profile or ""
@@ -78,14 +76,16 @@ class Arrivals:
             scanner_profile=scanner_profile,
             profile=profile,
             priority=acquisition.priority,
-            revision=revision,
-            reason="" if revision == 1 else "a further clip of the same injection arrived",
             patient_key=instances[uids[0]].patient_key,
         )
-        self._jobs.write(job)
+        if earlier is None:
+            self._jobs.write(job)
+        else:  # what a reader outlined stays outlined
+            job = replace(job, contours=earlier.contours, contour_files=earlier.contour_files)
+            job = self._jobs.revise(job, "a further clip of the same injection arrived", now)
         for uid in uids:
             self._spool.mark_consumed(uid, job.name)
-        log.info("acquisition ready", job=job.name, acquisition=job.acquisition, clips=len(uids), revision=revision)
+        log.info("acquisition ready", job=job.name, acquisition=job.acquisition, clips=len(uids), revision=job.revision)
         return job
 
     def _clip(self, instance: ReceivedInstance) -> Clip | None:
@@ -106,13 +106,22 @@ class Arrivals:
             log.info("stills are not measured", count=len(fresh))
 
 
+class Desk(Protocol):
+    """Makes jobs of one kind of arrival."""
+
+    def order_ready(self, now: datetime) -> tuple[list[Job], bool]:
+        """Order what is ready; also say whether anything must be looked at again very soon."""
+        ...
+
+
 def watch(
-    arrivals: Arrivals, spool: Spool, order_unfinished: Callable[[], None], stop: threading.Event, pulse: Pulse
+    desks: Sequence[Desk], spool: Spool, order_unfinished: Callable[[], None], stop: threading.Event, pulse: Pulse
 ) -> None:
-    """Make jobs of acquisitions as they become ready, and have them ordered, until `stop` is set."""
+    """Make jobs of what arrives as it becomes ready, and have them ordered, until `stop` is set."""
     while not stop.is_set():
         pulse.beat()
-        waiting = arrivals.order_ready(datetime.now(UTC))[1]
+        looked = [desk.order_ready(datetime.now(UTC)) for desk in desks]
+        waiting = any(soon for _, soon in looked)
         order_unfinished()
         spool.doorbell.wait(WAITING_S if waiting else IDLE_S)
 

@@ -9,6 +9,7 @@ NodeError
 │   ├── PortInUseError      another program listens where the node should
 │   └── UnreachableError    the peer cannot be reached, or does not want to talk to us; `text` says why
 ├── ChildDiedError       a numeric child crashed or was killed in the middle of a job
+├── ContourRefusedError  a reader's contour may not be measured; the sentence is shown on the page
 ├── JobFailedError       a job cannot be finished; the sentence is shown wherever the job is
 └── UnknownJobError      there is no job of that name
 """
@@ -54,6 +55,10 @@ class UnreachableError(NetworkError):
 
 class ChildDiedError(NodeError):
     """A numeric child crashed or was killed (out of memory) in the middle of a job."""
+
+
+class ContourRefusedError(NodeError):
+    """A reader's contour may not be measured; the sentence holds no patient data."""
 
 
 class JobFailedError(NodeError):

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from dicom_node.acquisition import ArrivalKind, OpenAssociation, ReceivedInstance
+from dicom_node.acquisition import ArrivalKind, OpenAssociation, Origin, ReceivedInstance
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.delivery_state import DestinationState, destination_states
@@ -98,13 +98,26 @@ class JobCard:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """What stands before the jobs. `counters` run since the spool began."""
+    """What stands before the jobs. `counters` run since the spool began.
+
+    `contours`: what readers sent back; one without `consumed_by` waits for its cine, or for the revision before.
+    """
 
     counters: Mapping[str, int]
     associations: tuple[OpenAssociation, ...]
     unassembled: tuple[ReceivedInstance, ...]
     quarantined: tuple[tuple[ReceivedInstance, str], ...]
     received_at: tuple[datetime, ...]
+    contours: tuple[ReceivedInstance, ...] = ()
+
+    @property
+    def waiting_contours(self) -> tuple[ReceivedInstance, ...]:
+        return tuple(contour for contour in self.contours if contour.consumed_by is None)
+
+    @property
+    def refused_contours(self) -> tuple[tuple[ReceivedInstance, str], ...]:
+        """With the sentence that says why."""
+        return tuple((contour, contour.refusal) for contour in self.contours if contour.refusal)
 
 
 @dataclass(frozen=True)
@@ -136,6 +149,8 @@ class Board:
         return {
             **arrivals,
             "cines not yet assembled": len(self.arrivals.unassembled),
+            "contours waiting": len(self.arrivals.waiting_contours),
+            "contours refused": len(self.arrivals.refused_contours),
             **jobs,
             **dict(sorted(sent.items())),
         }
@@ -225,6 +240,7 @@ class BoardReader:
             unassembled=tuple(i for i in cines if i.consumed_by is None),
             quarantined=tuple((q.instance, q.reason) for q in self._spool.quarantined()),
             received_at=tuple(i.received_at for i in cines),
+            contours=tuple(i for i in received if i.kind is ArrivalKind.CONTOUR and i.origin is not Origin.RETRIEVE),
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,8 +26,9 @@ class Job:
 
     `accepted_at` (ISO 8601 with offset) is the "now" of every object made from it, so a retry repeats them bit for
     bit. `scanner_profile` is the one that the sending scanner's configuration names ("" = matched by the header),
-    `profile` the one used. `patient_key`: whose, as a hash; "" where nobody said. `failure` is the sentence that ended
-    it. `attempt` counts manual retries.
+    `profile` the one used. `contours`: what readers sent back for it, as SOP Instance UIDs, oldest first, with their
+    `contour_files`; they lie in the spool as long as the job does. `patient_key`: whose, as a hash; "" where nobody
+    said. `failure` is the sentence that ended it. `attempt` counts manual retries.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Job:
     priority: int = 10
     revision: int = 1
     reason: str = ""
+    contours: tuple[str, ...] = ()
+    contour_files: tuple[str, ...] = ()
     attempt: int = 0
     failure: str | None = None
     patient_key: str = ""
@@ -55,10 +59,18 @@ def source_digest(sop_instance_uids: tuple[str, ...]) -> str:
     return hashlib.sha256("\n".join(sorted(sop_instance_uids)).encode()).hexdigest()
 
 
-def job_name(acquisition: str, sop_instance_uids: tuple[str, ...], settings_digest: str) -> str:
-    """Same acquisition, same sources, same settings = same job: ordering it twice runs it once."""
-    text = "\n".join((acquisition, source_digest(sop_instance_uids), settings_digest))
+def job_name(
+    acquisition: str, sop_instance_uids: tuple[str, ...], settings_digest: str, contours: tuple[str, ...] = ()
+) -> str:
+    """Same acquisition, same sources, same settings, same contours = same job: ordering it twice runs it once."""
+    text = "\n".join((acquisition, source_digest(sop_instance_uids), settings_digest, *contours))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def newest(jobs: Iterable[Job], acquisition: str) -> Job | None:
+    """The latest revision of an acquisition that did not fail, else the latest of all; None where there is none."""
+    revisions = [job for job in jobs if job.acquisition == acquisition]
+    return max(revisions, key=lambda job: (job.failure is None, job.revision), default=None)
 
 
 class JobBook:
@@ -108,17 +120,16 @@ class JobBook:
         self.write(again)
         return again
 
-    def revise(self, job: Job, profile: str, settings_digest: str, accepted_at: datetime) -> Job:
-        """The next revision of the job's acquisition, under other settings: another name, so other UIDs."""
-        revision = max(other.revision for other in self.all() if other.acquisition == job.acquisition) + 1
+    def revise(self, changed: Job, reason: str, accepted_at: datetime) -> Job:
+        """The next revision of an acquisition: `changed` under another name, so under other UIDs."""
+        revision = max(other.revision for other in self.all() if other.acquisition == changed.acquisition) + 1
+        digest, contours = changed.settings_digest, changed.contours
         new = replace(
-            job,
-            name=job_name(job.acquisition, job.sop_instance_uids, settings_digest),
-            profile=profile,
-            settings_digest=settings_digest,
+            changed,
+            name=job_name(changed.acquisition, changed.sop_instance_uids, digest, contours),
             accepted_at=accepted_at.isoformat(),
             revision=revision,
-            reason="settings or profile changed",
+            reason=reason,
             attempt=0,
             failure=None,
         )
@@ -127,5 +138,8 @@ class JobBook:
 
 
 def _job(content: dict[str, Any]) -> Job:
-    uids, files = tuple(content.pop("sop_instance_uids")), tuple(content.pop("files"))
-    return Job(sop_instance_uids=uids, files=files, **content)
+    tuples: dict[str, Any] = {name: tuple(content.pop(name, ())) for name in _TUPLES}
+    return Job(**tuples, **content)
+
+
+_TUPLES = ("sop_instance_uids", "files", "contours", "contour_files")

@@ -24,6 +24,7 @@ def arrival_of(header: ArrivedHeader) -> Arrival:
         manufacturer=header.text("Manufacturer"),
         model=header.text("ManufacturerModelName"),
         has_pixels=header.has_pixels,
+        sop_instance_uid=header.text("SOPInstanceUID"),
     )
 
 

@@ -24,6 +24,7 @@ from dicom_node.earlier_results import EarlierResult, from_history
 from dicom_node.errors import JobFailedError
 from dicom_node.measuring_order import MeasuringOrder
 from dicom_node.priors import forget_pictures, retrieved
+from dicom_node.reader_contours import NO_CONTOURS, ContourFiles, captures_of
 from dicom_node.results import ResultFolder
 from dicom_node.roi_choice import GivenMasks
 from dicom_node.writing import write_results
@@ -43,7 +44,7 @@ def measure_job(order: MeasuringOrder) -> None:
         with _allocation(order.folder.scratch) as allocate, result.being_made() as draft:
             measured = analyse(_request(order, allocate))
             compared = with_comparison(measured, _earlier(order, allocate), order.settings)
-            write_results(compared, order.job, order.settings, draft)
+            write_results(compared, order, draft)
     except (ProcessingError, ReportsError, OnnxModelsError) as error:
         raise JobFailedError(str(error)) from error
     forget_pictures(order.settings, order.job)
@@ -57,7 +58,7 @@ def measure_files(
     with _allocation(out) as allocate:
         measured = analyse(replace(_request(order, allocate), given=given, progress=progress))
         compared = with_comparison(measured, earlier, order.settings)
-        write_results(compared, order.job, order.settings, out)
+        write_results(compared, order, out)
     return compared
 
 
@@ -88,7 +89,16 @@ def _request(order: MeasuringOrder, allocate: Allocate) -> AnalysisRequest:
         now=datetime.fromisoformat(job.accepted_at),
         allocate=allocate,
         profile=job.scanner_profile,
+        contours=_contours(order),
     )
+
+
+def _contours(order: MeasuringOrder) -> ContourFiles:
+    job = order.job
+    if not job.contours:
+        return NO_CONTOURS
+    objects = tuple(Path(file) for file in job.contour_files)
+    return ContourFiles(objects, captures_of(order.folder.results, job.acquisition))
 
 
 @contextmanager

@@ -113,6 +113,9 @@ def _arrivals(board: Board) -> Iterator[Metric]:
     yield arrivals
     yield _gauge("open_associations", "Associations open at the receiver", {(): len(board.arrivals.associations)})
     yield _gauge("quarantined", "Objects kept aside, never measured", {(): len(board.arrivals.quarantined)})
+    waiting, refused = len(board.arrivals.waiting_contours), len(board.arrivals.refused_contours)
+    contours: Values = {("waiting",): waiting, ("refused",): refused}
+    yield _gauge("contours", "Readers' contours that no job took, as long as they lie here", contours, ["state"])
 
 
 def _jobs(board: Board) -> Iterator[Metric]:

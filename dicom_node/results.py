@@ -21,6 +21,8 @@ from typing import Any, Literal
 
 FILE_NAMES = {"pr": "csps"}
 """Kinds of objects whose files are called otherwise: the presentation state is a Color Softcopy one."""
+SUMMARY = "sc_summary.dcm"
+"""The page that a reader may draw on: it shows the reference frame."""
 DeliveryState = Literal["pending", "committing", "delivered", "failed"]
 DELIVERY_STATES: tuple[DeliveryState, ...] = ("pending", "committing", "delivered", "failed")
 """`committing`: the destination has every object and has not yet said that it will keep them (Storage Commitment)."""

@@ -1,8 +1,9 @@
 """Retention: what may leave this node, and in which order it leaves. The node is a second destination, no archive.
 
-An acquisition is kept or goes as a whole. Its cines go `sources_days` after the last of them came, its jobs, results
-and engine rows `results_days` after the last job was accepted, and never while a job is unmeasured or a destination
-does not have its results: age alone loses nothing. The choice is a pure function; `Keeper` carries it out.
+An acquisition is kept or goes as a whole. Its cines go `sources_days` after the last of them came, its jobs, results,
+engine rows and readers' contours `results_days` after the last job was accepted, and never while a job is unmeasured or
+a destination does not have its results: age alone loses nothing. The choice is a pure function; `Keeper` carries it
+out.
 
 Order of deletion: cines, job file, result folder. A cine never outlives its job file (it would be measured again), and
 a crash in between is finished at the next start, before anything is assembled.
@@ -83,6 +84,8 @@ def choose(stock: Stock, settings: RetentionSettings, now: datetime, *, loose: b
         gone += [instance.sop_instance_uid for instance in left]
         if all(datetime.fromisoformat(holding.job.accepted_at) < results_before for holding in acquisition):
             jobs += [holding.job for holding in acquisition]
+            contours = dict.fromkeys(uid for holding in acquisition for uid in holding.job.contours)
+            gone += [uid for uid in contours if uid in by_uid]
     if loose:
         gone += _jobless(stock, sources_before)
     quarantined = [q.instance.path for q in stock.quarantined if q.instance.received_at < sources_before]
@@ -98,7 +101,8 @@ def _by_acquisition(holdings: Iterable[Holding]) -> list[list[Holding]]:
 
 
 def _jobless(stock: Stock, before: datetime) -> list[str]:
-    ordered = {uid for holding in stock.holdings for uid in holding.job.sop_instance_uids}
+    jobs = [holding.job for holding in stock.holdings]
+    ordered = {uid for job in jobs for uid in (*job.sop_instance_uids, *job.contours)}
     return [
         instance.sop_instance_uid
         for instance in stock.instances

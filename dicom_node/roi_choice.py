@@ -6,8 +6,9 @@ Each step down is said in the findings; without a lesion there is no reference, 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from dicom_node.config import Settings
 from dicom_node.errors import ConfigurationError
 from dicom_node.model_room import clip_facts, models_for, use_of
+from dicom_node.reader_contours import ReaderRois
 from onnx_models.identity import Refusal
 from onnx_models.segment import LesionInputs, Segmentation, segment_lesion
 from processing.cine import Cine
@@ -29,10 +31,11 @@ from reports.findings import ModelUse
 
 @dataclass(frozen=True)
 class GivenMasks:
-    """Full-frame PNG masks that the user handed in; non-zero = inside."""
+    """Full-frame PNG masks that the user handed in (non-zero = inside), and what a reader drew, which goes first."""
 
     lesion: Path | None = None
     reference: Path | None = None
+    reader: ReaderRois | None = None
 
 
 NO_MASKS = GivenMasks()
@@ -54,25 +57,27 @@ def choose_rois(
     cine: Cine, rejected: NDArray[np.bool_], given: GivenMasks, settings: Settings, dynamic_range_db: float | None
 ) -> ChosenRois:
     """Find the lesion and its reference. Raises ConfigurationError where a given mask cannot be used."""
-    if given.lesion is not None:
-        lesion = _from_file(given.lesion, "lesion", cine)
-        reference, limitations = _reference(lesion, given, cine)
-        return ChosenRois((lesion, *reference), limitations, digest=_digest(given))
+    said = () if given.reader is None else given.reader.limitations
+    handed_in = _handed_in("lesion", given, cine)
+    if handed_in is not None:
+        reference, limitations = _reference(handed_in, given, cine)
+        return ChosenRois((handed_in, *reference), (*said, *limitations), digest=_digest(given))
     if settings.analysis.roi == "reader":
         waiting = Limitation(
             "waits_for_reader", "a reader's lesion contour is awaited: [analysis] roi = reader", "degraded", ("rois",)
         )
-        return _whole_panel(cine, (waiting,))
+        return _whole_panel(cine, given, (*said, waiting))
     try:
         maps = model_inputs(cine, rejected)
     except UnfitCineError as error:
-        return _whole_panel(cine, (error.limitation,))
+        return _whole_panel(cine, given, (*said, error.limitation))
     found = _by_model(cine, maps, settings, dynamic_range_db)
     if isinstance(found, Refusal):
-        return _whole_panel(cine, (found.limitation(("rois",)),), (use_of(found),))
+        return replace(_whole_panel(cine, given, (*said, found.limitation(("rois",)))), models=(use_of(found),))
     lesion = Roi(found.mask, "lesion", "model")
     reference, limitations = _reference(lesion, given, cine)
-    return ChosenRois((lesion, *reference), (*found.limitations, *limitations), (use_of(found),), _digest(given), maps)
+    said += (*found.limitations, *limitations)
+    return ChosenRois((lesion, *reference), said, (use_of(found),), _digest(given), maps)
 
 
 def _by_model(
@@ -85,23 +90,39 @@ def _by_model(
     return segment_lesion(models_for(settings), inputs)
 
 
-def _whole_panel(cine: Cine, reasons: tuple[Limitation, ...], models: tuple[ModelUse, ...] = ()) -> ChosenRois:
+def _whole_panel(cine: Cine, given: GivenMasks, reasons: tuple[Limitation, ...]) -> ChosenRois:
+    if given.reference is not None or (given.reader is not None and given.reader.reference is not None):
+        text = "a reference was outlined but no lesion: nothing is compared with it"
+        reasons += (Limitation("reference_without_lesion", text, "degraded", ("ratio", "difference")),)
     whole = Limitation(
         "whole_panel",
         "no lesion contour: the whole contrast panel was measured, lesion and surroundings together",
         "degraded",
         ("perfusion",),
     )
-    return ChosenRois((panel_roi(cine.valid),), (*reasons, whole), models)
+    return ChosenRois((panel_roi(cine.valid),), (*reasons, whole), digest=_digest(given))
 
 
 def _reference(lesion: Roi, given: GivenMasks, cine: Cine) -> tuple[tuple[Roi, ...], tuple[Limitation, ...]]:
-    if given.reference is not None:
-        return (_from_file(given.reference, "reference", cine),), ()
-    try:
-        return (choose_reference(lesion, cine.valid, cine.spacing_mm),), ()
-    except UnfitCineError as error:
-        return (), (error.limitation,)
+    handed_in = _handed_in("reference", given, cine)
+    if handed_in is None:
+        try:
+            return (choose_reference(lesion, cine.valid, cine.spacing_mm),), ()
+        except UnfitCineError as error:
+            return (), (error.limitation,)
+    if (handed_in.mask & lesion.mask).any():
+        text = "the reference that was outlined overlaps the lesion: their ratio is nearer to 1 than it should be"
+        return (handed_in,), (Limitation("reference_overlaps", text, "degraded", ("ratio", "difference")),)
+    return (handed_in,), ()
+
+
+def _handed_in(label: Literal["lesion", "reference"], given: GivenMasks, cine: Cine) -> Roi | None:
+    """The reader's contour, else the file's; None where neither is there."""
+    drawn = None if given.reader is None else getattr(given.reader, label)
+    if drawn is not None:
+        return Roi(drawn, label, "reader", confirmed=True)
+    file: Path | None = getattr(given, label)
+    return None if file is None else _from_file(file, label, cine)
 
 
 def _from_file(path: Path, label: RoiLabel, cine: Cine) -> Roi:
@@ -124,5 +145,8 @@ def _from_file(path: Path, label: RoiLabel, cine: Cine) -> Roi:
 
 
 def _digest(given: GivenMasks) -> str:
-    files = [path for path in (given.lesion, given.reference) if path is not None]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest() if files else ""
+    """Of what was handed in; "" where nothing was."""
+    parts = [path.read_bytes() for path in (given.lesion, given.reference) if path is not None]
+    if given.reader is not None:
+        parts.append(given.reader.digest.encode())
+    return hashlib.sha256(b"".join(parts)).hexdigest() if parts else ""

@@ -60,6 +60,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     """Assemble and measure until `stop` is set."""
     from dicom_node import engine, workflow
     from dicom_node.arrivals import Arrivals, watch
+    from dicom_node.contour_arrivals import ContourArrivals
     from dicom_node.jobs import JobBook
     from dicom_node.numeric_children import MemoryBudget, NumericChildren, cores, machine_memory_mb
     from dicom_node.retention import Keeper
@@ -91,7 +92,8 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
                 orders.place_unfinished()
                 keeper.tidy_when_due(datetime.now(UTC))
 
-            watch(Arrivals(settings, spool, here.jobs), spool, look_after, stop, PULSE)
+            desks = Arrivals(settings, spool, here.jobs), ContourArrivals(settings, spool, here.jobs)
+            watch(desks, spool, look_after, stop, PULSE)
         stop.wait()
         children.close()
 

@@ -7,6 +7,7 @@ start a job.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -81,6 +82,7 @@ class Arrival:
     manufacturer: str
     model: str
     has_pixels: bool
+    sop_instance_uid: str = ""
 
 
 def find_peer(peers: Iterable[Peer], ae_title: str, addresses: tuple[str, ...]) -> Peer | None:
@@ -121,12 +123,25 @@ def origin_of(peer: Peer, move_originator: str, own_ae_title: str) -> Origin:
 
 
 def classify(arrival: Arrival) -> ArrivalKind:
-    """What the object is. Frames decide, not the class: 2 frames arrive under the single-frame class too."""
-    if OWN_EQUIPMENT in (arrival.manufacturer, arrival.model):
+    """What the object is. Frames decide, not the class: 2 frames arrive under the single-frame class too.
+
+    Viewers that edit one of our masks or outlines may keep our equipment in it; what makes it a reader's is its UID.
+    """
+    if OWN_EQUIPMENT in (arrival.manufacturer, arrival.model) and (
+        arrival.sop_class_uid not in _CONTOURS or _is_own_uid(arrival.sop_instance_uid)
+    ):
         return ArrivalKind.OWN_OBJECT
     if arrival.sop_class_uid in _ULTRASOUND:
         return ArrivalKind.CINE if arrival.frames > 1 else ArrivalKind.STILL
     return ArrivalKind.CONTOUR if arrival.sop_class_uid in _CONTOURS else ArrivalKind.UNWANTED
+
+
+def _is_own_uid(sop_instance_uid: str) -> bool:
+    """Results are named by 2.25 and a name-based UUID, version 5 (PS3.5 B.2); others take random ones."""
+    root, _, number = sop_instance_uid.rpartition(".")
+    if root != "2.25" or not number.isdigit() or int(number) >= 1 << 128:
+        return False
+    return uuid.UUID(int=int(number)).version == 5
 
 
 def route_class(sop_class_uid: str, peer: Peer) -> Route | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def retry(settings: Settings, name: str) -> str:
     profile = job_profile(settings, job)
     digest = result_digest(settings, profile)
     if digest != job.settings_digest:
-        new = book.revise(job, profile, digest, datetime.now(UTC))
+        changed = replace(job, profile=profile, settings_digest=digest)
+        new = book.revise(changed, "settings or profile changed", datetime.now(UTC))
         return f"ordered revision {new.revision} of acquisition {new.acquisition} as job {new.name}"
     again = book.retry(name)
     result = ResultFolder(folder.results, job.acquisition, job.name)

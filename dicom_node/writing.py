@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from dicom_node.analysis import Analysis
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
-from dicom_node.jobs import Job
+from dicom_node.jobs import JobBook
+from dicom_node.measuring_order import MeasuringOrder
+from dicom_node.results import ResultFolder
 from dicom_node.super_resolution_stage import csv_columns
 from processing.cine import Box
 from processing.vascular_bed import VascularBed
@@ -21,7 +23,7 @@ from reports.equipment import Equipment
 from reports.findings_json import to_json
 from reports.pictures import PanelView, PictureInputs
 from reports.quantity_maps import QuantityMap, flow_quantity_maps, perfusion_map
-from reports.result_object import ResultContext
+from reports.result_object import EarlierReport, ResultContext
 from reports.segmentation import Segment
 from reports.source_header import SourceHeader
 from reports.structured_report import SrClass
@@ -36,14 +38,14 @@ SHOWN_MAPS = ("PE", "WiR", "TTP", "mTT", "AUC", "RT")
 """The maps of the picture page and the parametric maps; the others stay in the engine."""
 
 
-def write_results(analysis: Analysis, job: Job, settings: Settings, folder: Path) -> None:
+def write_results(analysis: Analysis, order: MeasuringOrder, folder: Path) -> None:
     """Write everything that this analysis gives into `folder`.
 
     A cine without contrast leaves its findings only, unless `[report] non_contrast` asks for an honest report.
     """
-    findings = analysis.findings
+    findings, settings = analysis.findings, order.settings
     if findings.quality.contrast_found or settings.report.non_contrast:
-        context = _context(analysis, job, settings)
+        context = _context(analysis, order)
         results = build_results(findings, _pictures(analysis), context, _options(settings), _masks(analysis))
         for name, dataset in results.objects:
             dataset.save_as(folder / name, enforce_file_format=True)
@@ -58,7 +60,8 @@ def write_results(analysis: Analysis, job: Job, settings: Settings, folder: Path
     (folder / "findings.json").write_text(to_json(findings), encoding="utf-8")
 
 
-def _context(analysis: Analysis, job: Job, settings: Settings) -> ResultContext:
+def _context(analysis: Analysis, order: MeasuringOrder) -> ResultContext:
+    job, settings = order.job, order.settings
     headers = tuple(pydicom.dcmread(path, stop_before_pixels=True) for path in analysis.source.paths)
     return ResultContext(
         source=SourceHeader(headers),
@@ -72,7 +75,24 @@ def _context(analysis: Analysis, job: Job, settings: Settings) -> ResultContext:
         disclaimer=settings.report.disclaimer,
         revision=job.revision if job.revision > 1 else 0,
         revision_reason=job.reason,
+        predecessor=_earlier_report(order),
     )
+
+
+def _earlier_report(order: MeasuringOrder) -> EarlierReport | None:
+    """The report of the latest earlier revision that made one."""
+    job = order.job
+    if job.revision <= 1:
+        return None
+    revisions = (other for other in JobBook(order.folder.jobs).all() if other.acquisition == job.acquisition)
+    earlier = sorted((other for other in revisions if other.revision < job.revision), key=lambda other: other.revision)
+    for other in reversed(earlier):
+        file = ResultFolder(order.folder.results, other.acquisition, other.name).path / "sr.dcm"
+        if file.is_file():
+            report = pydicom.dcmread(file, stop_before_pixels=True)
+            uids = (report.SOPClassUID, report.SOPInstanceUID, report.SeriesInstanceUID, report.StudyInstanceUID)
+            return EarlierReport(*map(str, uids))
+    return None
 
 
 def _options(settings: Settings) -> ReportOptions:

@@ -172,6 +172,12 @@ def apply_motion(cine: Cine, motion: Motion, out: NDArray[np.float32] | None = N
     )
 
 
+def in_reference_frame(mask: NDArray[np.bool_], motion: Motion, frame: int) -> NDArray[np.bool_]:
+    """A mask (z, x) drawn on `frame`, where the same tissue lies in the cine that `apply_motion` gives."""
+    dz, dx = np.rint(motion.displacement_px[frame]).astype(np.intp)
+    return _moved(mask, int(dz), int(dx))
+
+
 def _moved(image: NDArray[Any], dz: int, dx: int) -> NDArray[Any]:
     """The image shifted so that what lay at (z + dz, x + dx) lies at (z, x); zero where nothing was seen."""
     rows, columns = image.shape

@@ -49,8 +49,9 @@ class ResultIdentity:
         return _uid(parts)
 
     def tracking_uid(self, label: str, number: int = 1) -> str:
-        """Tracking UID of a ROI: of the tissue in the cine, so no setting, version or redrawn outline changes it."""
-        return _uid((self.acquisition, self._source_digest, "tracking", label, str(number)))
+        """Tracking UID of a ROI: of the tissue that was injected, so that all revisions share it: no setting, version,
+        further clip or redrawn outline changes it."""
+        return _uid((self.acquisition, "tracking", label, str(number)))
 
     @property
     def frame_of_reference_uid(self) -> str:

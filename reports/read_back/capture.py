@@ -1,32 +1,22 @@
-"""Outlines drawn on our own summary page, carried back to the pixels of the source that it shows."""
+"""Where our own summary page shows the panels of the source: what is drawn there can be carried back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from processing.cine import Box, Spacing
-from reports.contours import Contour
-from reports.errors import UnreadableObjectError
 from reports.frame_view import fitted
+from reports.page import HEIGHT_PX, WIDTH_PX, Area
+from reports.read_back.drawings import Canvas
 from reports.summary_page import view_areas
 
 
-def outline_on_source(on_page: Contour, views: Sequence[Box], spacing: Spacing | None) -> Contour:
-    """An outline in pixels of the summary page as one in the source's full frame, on the contrast panel.
+def summary_canvas(panels: Sequence[Box], spacing: Spacing | None, frame: int) -> Canvas:
+    """The summary page as something to draw on.
 
-    `views`: boxes of the panels that the page shows, contrast first (its B-mode twin shows the same tissue).
-    Raises UnreadableObjectError for an outline that does not lie on one of the panels: a drawing on curves or tables.
+    panels: boxes of the panels that it shows, contrast first (its B-mode twin shows the same tissue). frame: of the
+    acquisition, from 0, that it shows.
     """
-    points = np.array(on_page, dtype=np.float64) + 0.5  # from pixel centres to the page's own edges
-    contrast = views[0]
-    for area, box in zip(view_areas(len(views)), views, strict=True):
-        placed = fitted(area, box, spacing)
-        shares = (points - (placed.x, placed.y)) / (placed.width, placed.height)
-        centre = shares.mean(axis=0)
-        if (centre >= 0).all() and (centre <= 1).all():
-            corner = np.array([contrast.x0, contrast.y0]) - 0.5
-            on_source = np.clip(shares, 0, 1) * (contrast.columns, contrast.rows) + corner
-            return tuple((float(x), float(y)) for x, y in on_source)
-    raise UnreadableObjectError("the outline lies on no panel of the picture")
+    areas = zip(view_areas(len(panels)), panels, strict=True)
+    views: tuple[Area, ...] = tuple(fitted(area, box, spacing) for area, box in areas)
+    return Canvas(HEIGHT_PX, WIDTH_PX, views, frame)

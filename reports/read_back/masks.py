@@ -14,6 +14,7 @@ from processing.frozen_arrays import frozen_array
 from processing.roi import RoiLabel
 from reports import codes
 from reports.errors import UnreadableObjectError
+from reports.read_back.labels import label_of
 from reports.read_back.report import code_of, key
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -103,13 +104,9 @@ def _frames(dataset: Dataset) -> Iterator[SegmentMask]:
 
 def _label(segment: Dataset) -> RoiLabel | None:
     kind = code_of(segment.get("SegmentedPropertyTypeCodeSequence"))
-    name = str(segment.SegmentLabel).lower()
-    if "ref" in name or "parenchyma" in name:
-        return "reference"
+    named = label_of(str(segment.SegmentLabel))
     lesions = {key(codes.LESION), ("108369006", "SCT")}
-    if (kind is not None and key(kind) in lesions) or any(w in name for w in ("lesion", "tumor", "tumour")):
-        return "lesion"
-    return None
+    return "lesion" if named is None and kind is not None and key(kind) in lesions else named
 
 
 def _source(groups: Dataset, shared: Dataset) -> tuple[str, int | None]:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
 from processing.roi import RoiLabel
 from reports import codes
 from reports.contours import Contour
-from reports.errors import UnreadableObjectError
+from reports.errors import NothingDrawnError, UnreadableObjectError
+from reports.read_back.labels import label_of
 from reports.read_back.report import FINDING, STRUCTURED_REPORTS, TRACKING_UID, children, code_of, key, name_of
 
 PRESENTATION_STATES = {
@@ -27,30 +29,34 @@ CURVE_POINTS = 96
 
 @dataclass(frozen=True)
 class Outline:
-    """One closed outline. label: None where the object does not say what it is. frame_number: from 1, None: all."""
+    """One closed outline. label: None where it is no lesion, reference or panel, or the object does not say what it is.
+
+    frame_number: from 1, None: all. said: what the object calls it, in its own words; empty where it has none.
+    """
 
     contour_px: Contour
     label: RoiLabel | None
     sop_instance_uid: str
     frame_number: int | None
     tracking_uid: str = ""
+    said: str = ""
 
 
 def read_outlines(dataset: Dataset) -> tuple[Outline, ...]:
     """All outlines of a report or presentation state.
 
-    Raises UnreadableObjectError for another class, for an outline that names no image, for one in units of the display
-    (it cannot be laid on the source without knowing the screen), and where there is none at all.
+    Raises UnreadableObjectError for another class, for an outline that names no image and for one in units of the
+    display (it cannot be laid on the source without knowing the screen), NothingDrawnError where there is none at all.
     """
     kind = dataset.get("SOPClassUID")
     if kind in STRUCTURED_REPORTS:
-        found = tuple(_of_report(dataset, None, ""))
+        found = tuple(_of_report(dataset, _Group()))
     elif kind in PRESENTATION_STATES:
         found = tuple(_of_presentation_state(dataset))
     else:
         raise UnreadableObjectError(f"SOP class {kind} holds no outlines that are read here")
     if not found:
-        raise UnreadableObjectError("the object holds no closed outline")
+        raise NothingDrawnError("the object holds no closed outline")
     return found
 
 
@@ -83,25 +89,34 @@ def _ellipse(centre: tuple[float, float], first: tuple[float, float], second: tu
     )
 
 
-def _of_report(item: Dataset, label: RoiLabel | None, tracking_uid: str) -> Iterator[Outline]:
+@dataclass(frozen=True)
+class _Group:
+    """What the measurement group around an outline says of it."""
+
+    label: RoiLabel | None = None
+    said: str = ""
+    tracking_uid: str = ""
+
+
+def _of_report(item: Dataset, group: _Group) -> Iterator[Outline]:
     """SCOORD counts from the corner of the top-left pixel (PS3.3 C.18.6)."""
     for child in children(item):
         if name_of(child) == FINDING:
-            label = _label_of_finding(child)
+            finding = code_of(child.get("ConceptCodeSequence"))
+            group = replace(group, label=_label_of_finding(finding), said="" if finding is None else finding.meaning)
         elif name_of(child) == TRACKING_UID:
-            tracking_uid = str(child.UID)
+            group = replace(group, tracking_uid=str(child.UID))
     for child in children(item):
         if child.get("ValueType") == "SCOORD":
             polygon = polygon_of(str(child.GraphicType), child.GraphicData)
             if polygon is not None:
                 uid, frame = _referenced_image(child)
-                yield Outline(_shifted(polygon), label, uid, frame, tracking_uid)
+                yield Outline(_shifted(polygon), group.label, uid, frame, group.tracking_uid, group.said)
         else:
-            yield from _of_report(child, label, tracking_uid)
+            yield from _of_report(child, group)
 
 
-def _label_of_finding(item: Dataset) -> RoiLabel | None:
-    finding = code_of(item.get("ConceptCodeSequence"))
+def _label_of_finding(finding: Code | None) -> RoiLabel | None:
     labels: dict[tuple[str, str], RoiLabel] = {
         key(codes.LESION): "lesion",
         ("108369006", "SCT"): "lesion",  # neoplasm
@@ -109,7 +124,7 @@ def _label_of_finding(item: Dataset) -> RoiLabel | None:
         key(codes.own("PANEL")): "panel",
         key(codes.own("QUALITY")): "panel",
     }
-    return None if finding is None else labels.get(key(finding))
+    return None if finding is None else labels.get(key(finding)) or label_of(finding.meaning)
 
 
 def _referenced_image(item: Dataset) -> tuple[str, int | None]:
@@ -140,7 +155,7 @@ def _of_presentation_state(dataset: Dataset) -> Iterator[Outline]:
             named = f"{annotation.get('GraphicLayer', '')} {graphic.get('TrackingID', '')} {words}"
             tracking = str(graphic.get("TrackingUID") or "")
             for uid, frame in _annotated_images(annotation, dataset):
-                yield Outline(_shifted(polygon), _label_of_words(named), uid, frame, tracking)
+                yield Outline(_shifted(polygon), label_of(named), uid, frame, tracking, named.strip())
 
 
 def _annotated_images(annotation: Dataset, dataset: Dataset) -> Iterator[tuple[str, int | None]]:
@@ -151,13 +166,6 @@ def _annotated_images(annotation: Dataset, dataset: Dataset) -> Iterator[tuple[s
         raise UnreadableObjectError("the presentation state names no image")
     for image in images:
         yield _image_and_frame(image)
-
-
-def _label_of_words(words: str) -> RoiLabel | None:
-    lower = words.lower()
-    if "ref" in lower or "parenchyma" in lower:
-        return "reference"
-    return "lesion" if any(word in lower for word in ("lesion", "tumor", "tumour")) else None
 
 
 def _shifted(contour: Contour) -> Contour:

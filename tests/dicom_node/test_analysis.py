@@ -16,11 +16,13 @@ from PIL import Image
 from dicom_node.analysis import Analysis, AnalysisRequest, analyse
 from dicom_node.config import Settings, load_settings
 from dicom_node.errors import ConfigurationError
-from dicom_node.roi_choice import GivenMasks
+from dicom_node.reader_contours import NO_CONTOURS, ContourFiles
+from dicom_node.roi_choice import NO_MASKS, GivenMasks
 from dicom_node.simulated_scanner import CineIdentity, write_cine
 from processing.cine import Box
 from processing.simulation.scene import Scene
 from processing.simulation.scenes import TINY_BOLUS, bolus_scene
+from tests.dicom_node.reader_objects import Drawn, saved
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DECLARED = {"simulated": {"manufacturer": "CEUS Node Simulation", "dynamic_range_db": 50.0}}
@@ -41,10 +43,12 @@ def settings_with(**tables: Any) -> Settings:
     return load_settings(None, **({"profile": DECLARED} | tables))
 
 
-def measure(cine: Path, settings: Settings, given: GivenMasks | None = None) -> Analysis:
+def measure(
+    cine: Path, settings: Settings, given: GivenMasks = NO_MASKS, contours: ContourFiles = NO_CONTOURS
+) -> Analysis:
     uid = str(pydicom.dcmread(cine, stop_before_pixels=True).SOPInstanceUID)
     request = AnalysisRequest("acquisition", (uid,), (cine,), settings, NOW, np.empty)
-    return analyse(request if given is None else replace(request, given=given))
+    return analyse(replace(request, given=given, contours=contours))
 
 
 def full_frame(mask: NDArray[np.bool_] | None, panel: Box | None, shape: tuple[int, int], file: Path) -> Path:
@@ -123,6 +127,27 @@ def test_another_mask_is_another_result_and_the_same_is_the_same(cine: Path, mas
     assert one.uid("sr") == again.uid("sr")
     assert one.uid("sr") != without.uid("sr")
     assert one.tracking_uid("lesion") == without.tracking_uid("lesion")
+
+
+def test_a_readers_contour_goes_before_the_file_and_is_marked_as_his(
+    cine: Path, masks: GivenMasks, scene: Scene, tmp_path: Path
+) -> None:
+    """The simulator's own lesion, sent back as a mask on the frame's own pixels by somebody's viewer."""
+    assert masks.lesion is not None
+    header = pydicom.dcmread(cine, stop_before_pixels=True)
+    whole = np.asarray(Image.open(masks.lesion)) > 0
+    sent = saved(Drawn(header).segmentation({"Lesion": whole}), tmp_path / "sent.dcm")
+    other = full_frame(~scene.truth.lesion_mask, scene.truth.contrast, whole.shape, tmp_path / "other.png")  # type: ignore[operator]
+    found = measure(cine, settings_with(analysis={"roi": "reader"}), GivenMasks(other), ContourFiles((sent,)))
+    lesion, reference = found.findings.rois
+    assert (lesion.label, lesion.drawn_by, lesion.confirmed) == ("lesion", "reader", True)
+    assert (reference.label, reference.drawn_by) == ("reference", "rule")
+    np.testing.assert_array_equal(found.rois[0].mask, scene.truth.lesion_mask & found.rois[0].mask)
+    assert found.rois[0].mask.sum() >= 0.98 * scene.truth.lesion_mask.sum(), "less what motion leaves unseen"  # type: ignore[union-attr]
+    assert "waits_for_reader" not in {limit.code for limit in found.findings.quality.limitations}
+    model = measure(cine, settings_with(analysis={"roi": "reader"}))
+    assert found.identity.uid("sr") != model.identity.uid("sr")
+    assert found.identity.tracking_uid("lesion") == model.identity.tracking_uid("lesion")
 
 
 def test_a_mask_of_another_size_is_named(cine: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from dicom_node.acquisition import ArrivalKind, Origin, Peer, PeerRole
 from dicom_node.status import Status
+from reports.uids import ResultIdentity
 from tests.datasets import real_ultrasound
 from tests.dicom_node.network_scenes import SCANNER, SINGLE_FRAME, Node, Scene, store_status, uid_of
 from tests.peers import echoscu, find_peer, storescu
@@ -166,8 +167,10 @@ def test_a_readers_contour_is_kept_and_starts_no_job(tmp_path: Path) -> None:
 
 def test_own_objects_coming_back_leave_no_trace(tmp_path: Path) -> None:
     own = {"Manufacturer": "CEUS Node", "ManufacturerModelName": "CEUS Node"}
+    report = own | {"SOPInstanceUID": ResultIdentity("acquisition", ("1.2.3",), "settings", "0.1.0").uid("sr")}
     with Node(tmp_path) as node:
-        assert store_status(node.port, Scene(frames=0, sop_class="1.2.840.10008.5.1.4.1.1.88.34", attributes=own)) == 0
+        sr = Scene(frames=0, sop_class="1.2.840.10008.5.1.4.1.1.88.34", attributes=report)
+        assert store_status(node.port, sr) == Status.SUCCESS
         assert store_status(node.port, Scene(2, attributes=own)) == Status.SUCCESS
         assert node.files() == []
         assert node.spool.counters()["dropped"] == 2

@@ -112,6 +112,15 @@ def test_a_late_clip_keeps_its_whole_acquisition() -> None:
     assert choose(Stock(both, holdings), KEEP, NOW + timedelta(days=5)).instances == ("1", "2")
 
 
+def test_a_readers_contour_stays_as_long_as_the_job_that_was_measured_on_it() -> None:
+    """A retry after the cine was retired fetches the cine again; the contour nobody could fetch."""
+    job = Job("job", "acquisition", ("1",), (), (NOW - timedelta(days=20)).isoformat(), "digest", contours=("drawn",))
+    both = [received("1", 20), replace(received("drawn", 20), kind=ArrivalKind.CONTOUR, origin=Origin.OTHER)]
+    stock = Stock(both, [Holding(job, True)])
+    assert choose(stock, KEEP, NOW).instances == ("1",)
+    assert set(choose(stock, KEEP, NOW + timedelta(days=80)).instances) == {"1", "drawn"}
+
+
 def test_one_unsettled_revision_keeps_all_of_its_acquisition() -> None:
     jobs = [
         Job(f"job{n}", "acquisition", ("1",), (), (NOW - timedelta(days=200)).isoformat(), "digest", revision=n)

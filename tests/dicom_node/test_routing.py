@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from dicom_node.routing import (
 )
 from dicom_node.status import Status
 from reports.equipment import MANUFACTURER
+from reports.uids import ResultIdentity
 
 CINE = "1.2.840.10008.5.1.4.1.1.3.1"
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -36,6 +38,7 @@ STRICT = Peer("S", drop_unwanted=False)
 PACS = Peer("P", role=PeerRole.DESTINATION)
 STRANGER = Peer("*", role=PeerRole.UNKNOWN)
 OK = Status.SUCCESS
+OWN_UID = ResultIdentity("acquisition", ("1.2.3",), "settings", "0.1.0").uid("sr")
 JPEGXL = "1.2.840.10008.1.2.4.112"  # PS3.6 table A-1; pydicom 3.0 has no name for it
 
 
@@ -56,14 +59,22 @@ JPEGXL = "1.2.840.10008.1.2.4.112"  # PS3.6 table A-1; pydicom 3.0 has no name f
 def test_the_way_of_an_object(
     peer: Peer, sop_class: str, frames: int, model: str, kind: ArrivalKind, keep: bool, status: Status
 ) -> None:
-    way = route(Arrival(sop_class, frames, "Maker", model, has_pixels=True), peer, origin_of(peer, "", "NODE"))
+    arrival = Arrival(sop_class, frames, "Maker", model, True, OWN_UID)
+    way = route(arrival, peer, origin_of(peer, "", "NODE"))
     assert (way.kind, way.keep, way.status) == (kind, keep, status)
+
+
+@pytest.mark.parametrize("uid", ["1.2.276.0.7230010.3.1.4.1", f"2.25.{uuid.uuid4().int}", "2.25.7", ""])
+def test_one_of_our_outlines_that_a_viewer_edited_is_a_readers_whatever_equipment_it_names(uid: str) -> None:
+    for peer in (PACS, SCANNER):
+        way = route(Arrival(SR, 1, OWN_EQUIPMENT, OWN_EQUIPMENT, False, uid), peer, origin_of(peer, "", "NODE"))
+        assert (way.kind, way.keep) == (ArrivalKind.CONTOUR, True)
 
 
 def test_an_answer_to_our_own_retrieve_is_kept_whatever_it_is() -> None:
     assert origin_of(PACS, " NODE ", "node") is Origin.RETRIEVE
     for sop_class, model in ((SR, OWN_EQUIPMENT), (SR, "Viewer"), (CINE, "S1")):
-        assert route(Arrival(sop_class, 1, "", model, True), PACS, Origin.RETRIEVE).keep
+        assert route(Arrival(sop_class, 1, "", model, True, OWN_UID), PACS, Origin.RETRIEVE).keep
 
 
 def test_the_scanner_chooses_the_encoding_and_jpeg_xl_is_refused_while_it_can() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from reports.errors import InvalidFindingsError, UnreadableObjectError
 from reports.findings import Findings
 from reports.page import COLOURS, SMALL, new_page, number, png_bytes
 from reports.pictures import PanelView, PictureInputs
-from reports.read_back.capture import outline_on_source
+from reports.read_back.capture import summary_canvas
+from reports.read_back.drawings import DrawingPlace, read_drawings
 from reports.result_object import EarlierReport
 from reports.structured_report import structured_report
 from reports.summary_page import summary_page
+from tests.dicom_node.reader_objects import Drawn, closed
 from tests.reports.pictures_scene import BMODE_BOX, CONTRAST_BOX, SPACING, picture_inputs
 from tests.reports.rig import context, everything
 from tests.reports.scenes import full_findings, panel_findings
@@ -188,7 +191,7 @@ def test_a_contour_drawn_on_the_nodes_own_capture_comes_back_to_the_source(drawn
     # the label above the outline is of the same colour: keep the ring only, by distance from its centre
     centre = np.array([columns.min() + columns.max(), rows.min() + rows.max()]) / 2
     page_contour = ((columns.min(), centre[1]), (centre[0], rows.max()), (columns.max(), centre[1]))
-    back = outline_on_source(page_contour, [CONTRAST_BOX, BMODE_BOX], SPACING)
+    back = [(x + CONTRAST_BOX.x0, y + CONTRAST_BOX.y0) for x, y in drawn_on_page(page_contour)]
     # the stroke is 2.2 points = 3 page pixels wide, 1.2 page pixels a source pixel: outer edge + 1.5 source pixels
     expected = ((140, 240), (200, 311), (260, 240))
     for index, axis in ((0, 0), (1, 1), (2, 0)):
@@ -196,9 +199,17 @@ def test_a_contour_drawn_on_the_nodes_own_capture_comes_back_to_the_source(drawn
 
 
 def test_a_contour_drawn_beside_the_panels_is_refused() -> None:
-    beside = ((1000.0, 900.0), (1100.0, 900.0), (1100.0, 950.0))
     with pytest.raises(UnreadableObjectError, match="no panel"):
-        outline_on_source(beside, [CONTRAST_BOX, BMODE_BOX], SPACING)
+        drawn_on_page(((1000.0, 900.0), (1100.0, 900.0), (1100.0, 950.0)))
+
+
+def drawn_on_page(contour: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    """A reader's polyline on the summary page, as it comes back on the contrast panel."""
+    page = ("1.2.840.10008.5.1.4.1.1.7", "2.25.7")
+    canvas = summary_canvas([CONTRAST_BOX, BMODE_BOX], SPACING, 0)
+    state = Drawn(context().source.first, target=page).presentation_state("POLYLINE", closed(contour))
+    (drawing,) = read_drawings(state, DrawingPlace({page[1]: canvas}, CONTRAST_BOX, "", SPACING))
+    return drawing.outline
 
 
 def test_a_revision_names_its_reason_and_what_it_follows() -> None:

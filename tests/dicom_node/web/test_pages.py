@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.acquisition import ArrivalKind, Verdict
 from dicom_node.config import load_settings, result_digest
 from dicom_node.data_folder import DataFolder
+from dicom_node.job_board import read_board
 from dicom_node.jobs import JobBook
 from dicom_node.spool import Spool
 from dicom_node.steering import grant_wishes
@@ -139,6 +141,24 @@ def test_a_wish_in_vain_is_dropped_and_the_others_are_granted(tmp_path: Path) ->
     grant_wishes(settings)
     assert box.waiting() == []
     assert JobBook(node.folder.jobs).get("job").attempt == 1
+
+
+def test_contours_that_wait_or_were_refused_are_seen_with_the_reason(tmp_path: Path) -> None:
+    settings = load_settings(None, node={"data_dir": tmp_path})
+    DataFolder(tmp_path).prepare()
+    node = WardDay(settings, datetime.now(UTC))
+    spool = Spool(node.folder.spool)
+    marks = [Verdict.REFUSED.mark("it belongs to another patient"), Verdict.SET_ASIDE.mark("nothing"), "job", ""]
+    for mark in marks:
+        uid = node.arrive(5.0, kind=ArrivalKind.CONTOUR)
+        if mark:
+            spool.mark_consumed(uid, mark)
+    with served(settings) as pages:
+        said, metrics = text_of(pages.get("/").text), pages.get("/metrics").text
+    assert "1 reader's contour refused , not measured: it belongs to another patient" in said
+    assert "1 reader's contour received, waiting" in said.replace(" ,", ",")
+    assert 'ceus_node_contours{state="refused"} 1.0' in metrics
+    assert read_board(settings).counts()["contours waiting"] == 1
 
 
 def test_a_rebound_name_is_not_served(pages: Pages) -> None:
