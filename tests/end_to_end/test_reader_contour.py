@@ -60,7 +60,9 @@ def test_a_readers_mask_is_measured_as_the_next_revision_and_nothing_that_was_se
     whole = np.zeros((header.Rows, header.Columns), bool)
     whole[panel.slices] = scene.truth.lesion_mask
     drawn = saved(Drawn(header).segmentation({"Lesion": whole}), tmp_path / "drawn.dcm")
-    strangers = saved(Drawn(header, 2, attributes={"PatientID": "X"}).segmentation({"Lesion": whole}), tmp_path / "x.dcm")
+    strangers = saved(
+        Drawn(header, 2, attributes={"PatientID": "X"}).segmentation({"Lesion": whole}), tmp_path / "x.dcm"
+    )
     with Orthanc(tmp_path) as orthanc:
         pacs = {"pacs": (orthanc.ae_title, orthanc.dicom_port)}
         with RunningNode(tmp_path / "node", pacs, QUICK) as node:
