@@ -91,6 +91,7 @@ class ProfileSettings(Section):
     compression: Literal["log", "none", "table"] = "log"
     dynamic_range_db: float | None = Field(default=None, gt=0, le=200)
     grey_to_db: Path | None = None
+    colour_map: str = "auto"
     time_tag: Literal["loop start", "loop end", "saved"] | None = None
     gain_db: float | None = None
     commissioned_by: str | None = None
@@ -259,11 +260,13 @@ def result_digest(settings: Settings, profile_name: str) -> str:
 
 
 def profile_digest(settings: Settings, profile_name: str) -> str:
-    """Digest of one profile with the content of its grey-to-dB table; of the empty profile when there is none."""
+    """Digest of one profile with the content of its tables; of the empty profile when there is none."""
     profile = settings.profile.get(profile_name, ProfileSettings())
     digest = hashlib.sha256(json.dumps(profile.model_dump(mode="json"), sort_keys=True).encode())
     if profile.grey_to_db is not None:
         digest.update(profile.grey_to_db.read_bytes())
+    if profile.colour_map.endswith(".csv"):
+        digest.update(Path(profile.colour_map).read_bytes())
     return digest.hexdigest()
 
 
@@ -291,6 +294,8 @@ def _anchor_paths(table: dict[str, Any], folder: Path) -> None:
     for profile in profiles.values() if isinstance(profiles, dict) else ():
         if isinstance(profile, dict) and isinstance(profile.get("grey_to_db"), str):
             profile["grey_to_db"] = str(folder / profile["grey_to_db"])
+        if isinstance(profile, dict) and str(profile.get("colour_map", "")).endswith(".csv"):
+            profile["colour_map"] = str(folder / profile["colour_map"])
 
 
 def _check_environment() -> None:

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dicom_node.cine_header import CineFacts
 from dicom_node.errors import ConfigurationError
 from processing.cine import Box, Compression, DisplayProfile
+from processing.colour_maps import FAMILIES, family
 from processing.limitations import Limitation
 from processing.linearize import AMPLITUDES, GREY_LEVELS
+from processing.projection import exact_luma
 
 MATCHED = {
     "manufacturer": "manufacturer",
@@ -55,6 +58,8 @@ class ProfileRule(Protocol):
     def dynamic_range_db(self) -> float | None: ...
     @property
     def grey_to_db(self) -> Path | None: ...
+    @property
+    def colour_map(self) -> str: ...
     @property
     def time_tag(self) -> Literal["loop start", "loop end", "saved"] | None: ...
     @property
@@ -99,6 +104,7 @@ def _display_profile(name: str, rule: ProfileRule) -> DisplayProfile:
         compression=rule.compression,
         dynamic_range_db=rule.dynamic_range_db,
         grey_to_db=None if rule.grey_to_db is None else read_grey_to_db(rule.grey_to_db),
+        colour_map=None if rule.colour_map == "auto" else read_colour_map(rule.colour_map),
         time_tag=rule.time_tag,
         commissioned_by=rule.commissioned_by,
         commissioned_on=rule.commissioned_on.isoformat() if rule.commissioned_on else None,
@@ -110,17 +116,43 @@ def read_grey_to_db(path: Path) -> tuple[float, ...]:
 
     Raises ConfigurationError where it cannot be read, or does not rise.
     """
+    grey, level_db = _columns("grey_to_db", path, ("grey", "level_db")).T
+    if (np.diff(level_db) < 0).any() or level_db[-1] <= level_db[0]:
+        raise ConfigurationError(f"grey_to_db: {path.name} must list rising grey levels with rising dB")
+    levels = np.interp(np.arange(GREY_LEVELS), grey, level_db)
+    return tuple(float(level) for level in levels - levels[-1])
+
+
+def read_colour_map(named: str) -> tuple[tuple[int, int, int], ...]:
+    """256 colours: a known family by its name, or a CSV of `level,red,green,blue` rows, straight lines between.
+
+    Raises ConfigurationError where it is neither, or does not become brighter with the level.
+    """
+    if named in FAMILIES:
+        table = family(named)
+    else:
+        rows = _columns("colour_map", Path(named), ("level", "red", "green", "blue"))
+        channels = [np.interp(np.arange(GREY_LEVELS), rows[:, 0], rows[:, c]) for c in (1, 2, 3)]
+        table = np.clip(np.rint(np.stack(channels, -1)), 0, 255).astype(np.uint8)
+    shade = exact_luma(table)
+    if (np.diff(shade) < -1.0).any() or np.ptp(shade) < 64:
+        raise ConfigurationError(f"colour_map: {Path(named).name} must become brighter from level 0 to 255")
+    return tuple((int(red), int(green), int(blue)) for red, green, blue in table)
+
+
+def _columns(key: str, path: Path, names: tuple[str, ...]) -> NDArray[np.float64]:
+    """The numbers of a CSV, one row a line, a heading allowed; the first column must rise."""
+    said = f"{key}: {path.name} is no table of {','.join(names)}"
     try:
         with path.open(newline="") as opened:
             rows = [row for row in csv.reader(opened) if row]
         body = rows[1:] if rows and not rows[0][0].strip().lstrip("-").isdigit() else rows
-        grey, level_db = (np.array([float(row[i]) for row in body]) for i in (0, 1))
+        table = np.array([[float(row[i]) for i in range(len(names))] for row in body])
     except (OSError, ValueError, IndexError) as error:
-        raise ConfigurationError(f"grey_to_db: {path.name} is no table of grey,level_db ({error})") from error
-    if grey.size < 2 or (np.diff(grey) <= 0).any() or (np.diff(level_db) < 0).any() or level_db[-1] <= level_db[0]:
-        raise ConfigurationError(f"grey_to_db: {path.name} must list rising grey levels with rising dB")
-    levels = np.interp(np.arange(GREY_LEVELS), grey, level_db)
-    return tuple(float(level) for level in levels - levels[-1])
+        raise ConfigurationError(f"{said} ({error})") from error
+    if len(table) < 2 or (np.diff(table[:, 0]) <= 0).any() or not np.isfinite(table).all():
+        raise ConfigurationError(f"{said} with at least two rising rows")
+    return table
 
 
 def _not_commissioned() -> Limitation:

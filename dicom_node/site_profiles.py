@@ -47,6 +47,8 @@ def check_profiles(settings: Settings) -> None:
             raise ConfigurationError(f'profile.{name}.grey_to_db: compression = "table" needs a CSV of grey,dB lines')
         if profile.grey_to_db is not None:
             profiles.read_grey_to_db(profile.grey_to_db)
+        if profile.colour_map != "auto":
+            profiles.read_colour_map(profile.colour_map)
     for scanner in settings.scanner:
         if scanner.profile and scanner.profile not in settings.profile:
             raise ConfigurationError(

@@ -141,8 +141,9 @@ class FrameSource(Protocol):
 class DisplayProfile:
     """How a scanner draws contrast, as its site declared it; the default declares nothing.
 
-    `grey_to_db`: 256 levels in dB (0 = full scale) where `compression` is "table". `dynamic_range_db` None = nobody
-    declared it. `commissioned_on` is an ISO date, None = amplitudes were never checked on this scanner.
+    `colour_map`: (red, green, blue) of the 256 levels where the site names the panel's map. `grey_to_db`: 256 levels in
+    dB (0 = full scale) where `compression` is "table". `dynamic_range_db` None = nobody declared it. `commissioned_on`
+    is an ISO date, None = amplitudes were never checked on this scanner.
     """
 
     name: str = "default"
@@ -150,6 +151,7 @@ class DisplayProfile:
     compression: Compression = "log"
     dynamic_range_db: float | None = None
     grey_to_db: tuple[float, ...] | None = None
+    colour_map: tuple[tuple[int, int, int], ...] | None = None
     time_tag: Literal["loop start", "loop end", "saved"] | None = None
     commissioned_by: str | None = None
     commissioned_on: str | None = None

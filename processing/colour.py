@@ -1,8 +1,8 @@
 """Level from colour: contrast panels are tinted, and amplitude lies in the level, not in the colour.
 
-In this order (docs/perfusion.md): the colour bar in the image; a known family of maps; else unknown, and then the luma
-keeps the order of levels but not their spacing, so amplitudes are withheld. Where chroma is lossy, level is read from
-luma alone, which is where decoders agree.
+In this order (docs/perfusion.md): the colour bar in the image; the map that the site's profile declares; a known family
+of maps; else unknown, and then the luma keeps the order of levels but not their spacing, so amplitudes are withheld.
+Where chroma is lossy, level is read from luma alone, which is where decoders agree.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
+from processing.colour_maps import FAMILIES, family
 from processing.frozen_arrays import frozen_array
 from processing.projection import EVEN_WEIGHTS, LUMA_WEIGHTS, PROJECTION_SIZE, exact_luma, projection
 
@@ -25,17 +26,10 @@ OVERLAY_DISTANCE = 40.0
 LOSSY_OVERLAY_DISTANCE = 75.0
 """Doppler and elastography colours lie 60 to 250 levels off the panel's own curve. JPEG 4:2:0 smears the chroma of a
 `hot` panel: at q80 to q95, 0.5 % of its pixels lie 60 off and 0.05 % lie 80 off (measured on simulated speckle)."""
+DECLARED = "declared in the profile"
 MIN_BIN_PIXELS = 20
 SAME_SPACING_LEVELS = 4.0
 """What JPEG leaves of the luma of a bar three pixels wide; the known families differ by 12 and more."""
-# (position, red, green, blue), straight lines between: the maps of those names in MATLAB and matplotlib.
-_FAMILIES: dict[str, tuple[tuple[float, float, float, float], ...]] = {
-    "grey": ((0, 0, 0, 0), (1, 1, 1, 1)),
-    "copper": ((0, 0, 0, 0), (0.8, 1, 0.625, 0.398), (1, 1, 0.7812, 0.4975)),
-    "hot": ((0, 0.0416, 0, 0), (0.365079, 1, 0, 0), (0.746032, 1, 1, 0), (1, 1, 1, 1)),
-    "afmhot": ((0, 0, 0, 0), (0.25, 0.5, 0, 0), (0.5, 1, 0.5, 0), (0.75, 1, 1, 0.5), (1, 1, 1, 1)),
-    "bone": ((0, 0, 0, 0), (0.365, 0.3194, 0.3194, 0.4444), (0.746, 0.6528, 0.7778, 0.7778), (1, 1, 1, 1)),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,21 +72,19 @@ class ColourBar:
     luma: NDArray[np.uint8]
 
 
-def family(name: str) -> NDArray[np.uint8]:
-    """The 256 colours of a known family, uint8 (256, 3)."""
-    anchors = np.array(_FAMILIES[name])
-    level = np.linspace(0.0, 1.0, 256)
-    channels = [np.interp(level, anchors[:, 0], anchors[:, c]) for c in (1, 2, 3)]
-    return np.asarray(np.rint(255 * np.stack(channels, -1)), np.uint8)
-
-
-def find_tint(pixels: NDArray[np.uint8], lossy: bool, bars: tuple[ColourBar, ...] = ()) -> Tint:
-    """The map that these pixels (n, 3) of the contrast panel are drawn with."""
+def find_tint(
+    pixels: NDArray[np.uint8],
+    lossy: bool,
+    bars: tuple[ColourBar, ...] = (),
+    declared: NDArray[np.uint8] | None = None,
+) -> Tint:
+    """The map that these pixels (n, 3) of the contrast panel are drawn with; `declared`: 256 colours of the profile."""
     cloud = _mean_colours(pixels)
     overlay = _overlay_fraction(pixels, LOSSY_OVERLAY_DISTANCE if lossy else OVERLAY_DISTANCE)
     tolerance = LOSSY_RESIDUAL_LEVELS if lossy else RESIDUAL_LEVELS
-    residuals = {name: _residual(cloud, family(name)) for name in _FAMILIES}
-    nearest = sorted(residuals, key=residuals.__getitem__)
+    known = {name: family(name) for name in FAMILIES} | ({} if declared is None else {DECLARED: declared})
+    residuals = {name: _residual(cloud, curve) for name, curve in known.items()}
+    nearest = sorted(residuals, key=lambda name: (name != DECLARED, residuals[name]))
     fitting = [name for name in nearest if residuals[name] <= tolerance]
     for bar in bars:
         curve, shades = _bar_curve(bar)
@@ -100,13 +92,13 @@ def find_tint(pixels: NDArray[np.uint8], lossy: bool, bars: tuple[ColourBar, ...
         # A bar a few pixels wide is drawn in fewer levels and blurred by coding: half as much again is allowed.
         if bar_residual <= 1.5 * tolerance + 0.5:
             alike = [name for name in nearest if residuals[name] <= 1.5 * tolerance] or nearest[:1]
-            named = min(alike, key=lambda name: _spacing_difference(shades, family(name)))
-            same_spacing = _spacing_difference(shades, family(named)) <= SAME_SPACING_LEVELS
+            named = min(alike, key=lambda name: _spacing_difference(shades, known[name]))
+            same_spacing = _spacing_difference(shades, known[named]) <= SAME_SPACING_LEVELS
             if residuals[named] <= 1.5 * tolerance and same_spacing:
-                return _tint(f"colour bar ({named})", family(named), lossy, residuals[named], overlay)
+                return _tint(f"colour bar ({named})", known[named], lossy, residuals[named], overlay)
             return _bar_tint(curve, shades, lossy, bar_residual, overlay)
     if fitting:
-        return _tint(fitting[0], family(fitting[0]), lossy, residuals[fitting[0]], overlay)
+        return _tint(fitting[0], known[fitting[0]], lossy, residuals[fitting[0]], overlay)
     luma_alone = _tint("unknown", family("grey"), True, min(residuals.values()), overlay)
     return replace(luma_alone, known=False)
 

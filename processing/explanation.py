@@ -74,6 +74,7 @@ def _header(d: CineDescription) -> tuple[tuple[str, str], ...]:
 def _profile(profile: DisplayProfile) -> str:
     declared = f"{profile.compression}, "
     declared += "no dynamic range" if profile.dynamic_range_db is None else f"{profile.dynamic_range_db:g} dB"
+    declared += "" if profile.colour_map is None else ", colour map declared"
     checked = "NOT commissioned: amplitudes unreliable"
     if profile.commissioned_by and profile.commissioned_on:
         checked = f"commissioned by {profile.commissioned_by} on {profile.commissioned_on}"

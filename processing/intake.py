@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
 from processing.cine import Box, Cine, CineDescription, DisplayProfile, FrameSource, LevelMap, Panels, Spacing
-from processing.colour import Tint, find_colour_bars, find_tint, grey_tint
+from processing.colour import DECLARED, Tint, find_colour_bars, find_tint, grey_tint
 from processing.errors import UnfitCineError
 from processing.evidence import Candidate, ContrastEvidence, contrast_evidence
 from processing.frozen_arrays import frozen_array
@@ -108,7 +108,8 @@ def examine(
     inside = (slice(None), *panels.contrast.slices)
     changes = change(grey[inside])
     valid = scanned(changes, np.median(grey[inside], axis=0).astype(np.uint8))
-    tint = _tint(described, frames, grey, panels.contrast, valid)
+    declared = None if profile.colour_map is None else np.array(profile.colour_map, np.uint8)
+    tint = _tint(described, frames, grey, panels.contrast, valid, declared)
     levels_db, limitations = level_map(described.regions, panels.contrast, profile)
     levels = tint.levels(frames[inside]) if described.colour else grey[inside]
     power = power_table(np.arange(GREY_LEVELS, dtype=np.float32), levels_db).astype(np.float64)
@@ -129,7 +130,7 @@ def examine(
         level_map=levels_db,
         spacing_mm=_spacing_mm(described, panels.contrast),
         evidence=evidence,
-        limitations=(*limitations, *_unknown_tint(tint), *doubtful(panels), *_no_arrival(evidence)),
+        limitations=(*limitations, *_unknown_tint(tint, declared), *doubtful(panels), *_no_arrival(evidence)),
         coding_noise_levels=_coding_noise(source, chosen, grey, panels.contrast, valid),
     )
 
@@ -263,7 +264,12 @@ def _check_is_cine(described: CineDescription) -> None:
 
 
 def _tint(
-    described: CineDescription, frames: NDArray[np.uint8], grey: NDArray[np.uint8], box: Box, valid: NDArray[np.bool_]
+    described: CineDescription,
+    frames: NDArray[np.uint8],
+    grey: NDArray[np.uint8],
+    box: Box,
+    valid: NDArray[np.bool_],
+    declared: NDArray[np.uint8] | None,
 ) -> Tint:
     if not described.colour:
         return grey_tint()
@@ -274,10 +280,13 @@ def _tint(
     inner = inner if inner.any() else valid
     step = max(int(inner.sum()) * len(frames) // TINT_PIXELS, 1)
     cloud = frames[(slice(None), *box.slices)][:, inner].reshape(-1, 3)[::step]
-    return find_tint(cloud, described.lossy, bars)
+    return find_tint(cloud, described.lossy, bars, declared)
 
 
-def _unknown_tint(tint: Tint) -> tuple[Limitation, ...]:
+def _unknown_tint(tint: Tint, declared: NDArray[np.uint8] | None) -> tuple[Limitation, ...]:
+    if tint.known and declared is not None and DECLARED not in tint.name:
+        said = f"the panel is not drawn with the colour map that its profile declares: {tint.name} was read instead"
+        return (Limitation("tint_not_as_declared", said, "degraded", AMPLITUDES),)
     if tint.known:
         return ()
     said = (

@@ -111,6 +111,7 @@ def test_a_mistyped_variable_is_named(ceus_node: CeusNode, monkeypatch: pytest.M
 PROFILES = [
     ('[profile.site]\ncompression = "table"', "profile.site.grey_to_db"),
     ('[profile.site]\ncompression = "table"\ngrey_to_db = "none.csv"', "none.csv"),
+    ('[profile.site]\ncolour_map = "coper"', "coper"),
     ('[profile.site]\n[[scanner]]\nae_title = "S"\nprofile = "syte"', "[profile.syte]"),
 ]
 

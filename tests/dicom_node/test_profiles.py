@@ -12,7 +12,7 @@ import pytest
 from dicom_node.cine_reader import read_facts
 from dicom_node.config import ProfileSettings
 from dicom_node.errors import ConfigurationError
-from dicom_node.profiles import match, read_grey_to_db
+from dicom_node.profiles import match, read_colour_map, read_grey_to_db
 from tests.datasets import bundled
 
 SONOSITE = ProfileSettings(manufacturer="SonoSite*", model="Turbo", dynamic_range_db=60.0)
@@ -52,6 +52,27 @@ def test_a_commissioned_profile_carries_no_warning() -> None:
     profile, limitations = match({"ours": checked}, FACTS)
     assert profile.commissioned_on == "2026-05-04"
     assert not limitations
+
+
+def test_a_colour_map_is_a_name_or_a_table(tmp_path: Path) -> None:
+    named, _ = match({"ours": SONOSITE.model_copy(update={"colour_map": "copper"})}, FACTS)
+    assert named.colour_map is not None
+    # MATLAB's copper: red reaches full scale at four fifths, green ends at 0.7812.
+    assert [named.colour_map[level] for level in (0, 204, 255)] == [(0, 0, 0), (255, 159, 101), (255, 199, 127)]
+    table = tmp_path / "amber.csv"
+    table.write_text("level,red,green,blue\n0,0,0,0\n100,200,100,0\n255,255,250,100\n")
+    assert read_colour_map(str(table))[50] == (100, 50, 0)
+    assert match({"ours": SONOSITE}, FACTS)[0].colour_map is None
+
+
+@pytest.mark.parametrize("text", ["", "0,0,0,0\n255,0,0,0\n", "0,255,255,255\n255,0,0,0\n", "0,1,2\n255,3,4\n"])
+def test_a_colour_map_that_does_not_brighten_is_refused(tmp_path: Path, text: str) -> None:
+    table = tmp_path / "map.csv"
+    table.write_text(text)
+    with pytest.raises(ConfigurationError, match="colour_map"):
+        read_colour_map(str(table))
+    with pytest.raises(ConfigurationError, match="colour_map"):
+        read_colour_map("coper")
 
 
 def test_a_grey_to_db_table_is_interpolated_to_full_scale(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from processing.errors import UnfitCineError
 from processing.intake import examine, sample_frames, take_cine
 from processing.linearize import without_coding_bias
 from processing.projection import PROJECTION_SIZE
-from processing.simulation.scenes import SMALL_BOLUS, bolus_scene
+from processing.simulation.display import tint_table
+from processing.simulation.scenes import SMALL_BOLUS, TINY_BOLUS, bolus_scene
 
 DECLARED = DisplayProfile(name="simulated", dynamic_range_db=50.0)
 
@@ -35,6 +36,21 @@ def test_a_tinted_panel_gives_back_the_echo_power_it_was_drawn_from(tint: str) -
     truth = np.stack([scene.linear(i) for i in chosen])
     # Rounding to 256 levels of 0.2 dB and clipping at full scale: measured 0.02 to 0.1 %.
     assert taken.cine.contrast[chosen].mean() == pytest.approx(truth.mean(), rel=0.01)
+
+
+def test_a_tint_without_a_bar_is_read_by_the_map_that_the_profile_declares() -> None:
+    screen = replace(TINY_BOLUS.screen, tint="amber", furniture=False)
+    scene = bolus_scene(replace(TINY_BOLUS, screen=screen), seed=5)
+    assert not examine(scene, DECLARED).tint.known
+    colours = tuple((int(r), int(g), int(b)) for r, g, b in tint_table("amber"))
+    named = examine(scene, replace(DECLARED, colour_map=colours))
+    assert named.tint.known
+    levels = named.tint.levels(scene.sample([100])[0][named.panels.contrast.slices])
+    drawn = scene.display.levels(scene.linear(100))
+    assert np.abs(levels.astype(int) - drawn)[~named.furniture].max() <= 1  # the issue: one grey level
+    otherwise = examine(bolus_scene(TINY_BOLUS, seed=5), replace(DECLARED, colour_map=colours))
+    assert otherwise.tint.name != named.tint.name
+    assert "tint_not_as_declared" in {limitation.code for limitation in otherwise.limitations}
 
 
 def test_an_undeclared_dynamic_range_withholds_amplitudes() -> None:

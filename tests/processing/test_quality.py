@@ -36,7 +36,10 @@ def test_a_turned_knob_is_found_with_its_size_and_time() -> None:
     assert intake.quality.gain_step_db == pytest.approx(3.0, abs=0.7)
     assert intake.quality.gain_step_frame is not None
     assert scene.description.frame_times_s[intake.quality.gain_step_frame] == pytest.approx(26.0, abs=0.11)
-    assert "gain_step" in codes(intake)
+    (said,) = [limitation for limitation in intake.limitations if limitation.code == "gain_step"]
+    # One loop's level cannot tell the receiver's gain from the transmitted power: both are named.
+    assert "gain or the mechanical index" in said.text
+    assert "PE" in said.affects
 
 
 def test_the_flash_of_a_replenishment_is_found() -> None:
