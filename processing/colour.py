@@ -28,6 +28,9 @@ LOSSY_OVERLAY_DISTANCE = 75.0
 `hot` panel: at q80 to q95, 0.5 % of its pixels lie 60 off and 0.05 % lie 80 off (measured on simulated speckle)."""
 DECLARED = "declared in the profile"
 MIN_BIN_PIXELS = 20
+MIN_BAR_ROWS = 40
+CODING_BLACK = 2
+"""What JPEG leaves of the black below a bar."""
 SAME_SPACING_LEVELS = 4.0
 """What JPEG leaves of the luma of a bar three pixels wide; the known families differ by 12 and more."""
 
@@ -184,7 +187,7 @@ def _spacing_difference(shades: NDArray[np.float64], known: NDArray[np.uint8]) -
 
 
 def find_colour_bars(
-    still: NDArray[np.uint8], grey: NDArray[np.uint8], static: NDArray[np.bool_], min_rows: int = 40
+    still: NDArray[np.uint8], grey: NDArray[np.uint8], static: NDArray[np.bool_], lossy: bool
 ) -> tuple[ColourBar, ...]:
     """Vertical strips of the unchanging image whose luma falls steadily from top to bottom (or rises).
 
@@ -195,15 +198,18 @@ def find_colour_bars(
     for flipped in (False, True):
         image, fixed = (level[::-1], static[::-1]) if flipped else (level, static)
         for column in range(image.shape[1]):
-            run = _falling_run(image[:, column], fixed[:, column], min_rows)
+            run = _falling_run(image[:, column], fixed[:, column], CODING_BLACK if lossy else 0)
             if run:
                 y0, y1 = (len(image) - run[1], len(image) - run[0]) if flipped else run
                 found.append((column, y0, y1, flipped))
     return _merged(still, grey, found)
 
 
-def _falling_run(column: NDArray[np.int16], fixed: NDArray[np.bool_], min_rows: int) -> tuple[int, int] | None:
-    """The longest stretch that never rises by more than coding noise and spans most of the grey scale."""
+def _falling_run(column: NDArray[np.int16], fixed: NDArray[np.bool_], black: int) -> tuple[int, int] | None:
+    """The longest stretch that never rises by more than coding noise and spans most of the grey scale.
+
+    It ends with its first row at `black`, which is level 0: what follows is the screen.
+    """
     step = np.diff(column)
     steady = (step <= 3) & (step >= -24) & fixed[1:] & fixed[:-1]
     edges = np.flatnonzero(np.diff(np.concatenate(([0], steady.view(np.int8), [0]))))
@@ -211,9 +217,9 @@ def _falling_run(column: NDArray[np.int16], fixed: NDArray[np.bool_], min_rows: 
     for a, b in zip(edges[::2], edges[1::2], strict=True):
         stretch = column[a : b + 1]
         top = a + int(np.flatnonzero(stretch >= stretch.max() - 1)[-1 if stretch.max() < 250 else 0])
-        dark = np.flatnonzero(column[top : b + 1] <= 2)
+        dark = np.flatnonzero(column[top : b + 1] <= black)
         bottom = top + int(dark[0]) if dark.size else b
-        long = bottom - top + 1 >= max(min_rows, 0 if best is None else best[1] - best[0] + 1)
+        long = bottom - top + 1 >= max(MIN_BAR_ROWS, 0 if best is None else best[1] - best[0] + 1)
         if long and column[top] - column[bottom] >= 120 and _even(column[top : bottom + 1]):
             best = (top, bottom + 1)
     return best

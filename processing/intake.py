@@ -98,13 +98,7 @@ def examine(
     frames = source.sample(chosen.tolist())
     exact = _luma_of(source)
     grey = exact.sample(chosen.tolist()) if exact else luma(frames, described.colour)
-    panels = find_panels(described, frames, grey, profile)
-    if panels is None:
-        raise UnfitCineError(
-            Limitation(
-                "no_echo", "nothing in this clip changes from frame to frame: no ultrasound image was found", "refused"
-            )
-        )
+    panels = _panels(described, frames, grey, profile)
     inside = (slice(None), *panels.contrast.slices)
     changes = change(grey[inside])
     valid = scanned(changes, np.median(grey[inside], axis=0).astype(np.uint8))
@@ -263,6 +257,16 @@ def _check_is_cine(described: CineDescription) -> None:
         )
 
 
+def _panels(
+    described: CineDescription, frames: NDArray[np.uint8], grey: NDArray[np.uint8], profile: DisplayProfile
+) -> Panels:
+    panels = find_panels(described, frames, grey, profile)
+    if panels is None:
+        said = "nothing in this clip changes from frame to frame: no ultrasound image was found"
+        raise UnfitCineError(Limitation("no_echo", said, "refused"))
+    return panels
+
+
 def _tint(
     described: CineDescription,
     frames: NDArray[np.uint8],
@@ -274,7 +278,7 @@ def _tint(
     if not described.colour:
         return grey_tint()
     middle = len(frames) // 2
-    bars = find_colour_bars(frames[middle], grey[middle], change(grey) <= STILL_LEVELS)
+    bars = find_colour_bars(frames[middle], grey[middle], change(grey) <= STILL_LEVELS, described.lossy)
     # The rim may show the neighbour: a panel's edge is known to a pixel or two, and compression smears it.
     inner = ndimage.binary_erosion(valid, iterations=3, border_value=0)
     inner = inner if inner.any() else valid
