@@ -96,7 +96,8 @@ class BolusCurve:
     def power_au(self, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """Linear power with the offset at these times."""
         power = np.empty(time_s.size)
-        kernel.curve(MODELS.index(self.model), self.theta, np.ascontiguousarray(time_s, np.float64), power)
+        # A copy is writable: read-only times would compile the kernel a second time.
+        kernel.curve(MODELS.index(self.model), self.theta, np.array(time_s, np.float64), power)
         return power
 
     def characteristics(self) -> dict[str, float]:

@@ -211,7 +211,8 @@ def descend(
                     accepted = True
                     gain = cost - tried
                     cost = tried
-                    theta[:] = trial
+                    for i in range(PARAMETERS):
+                        theta[i] = trial[i]
                     damping = max(damping * 0.1, 1e-12)
                     break
             damping *= 8.0
@@ -273,5 +274,6 @@ def fit_curve(
         cost = descend(model, time, tail, power, floor, lower, upper, start, iterations, tolerance)
         if cost < best:
             best = cost
-            theta[:] = start
+            for i in range(PARAMETERS):
+                theta[i] = start[i]
     return best
