@@ -117,7 +117,7 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     request.progress("motion", 0.3)
     protocol = protocol_named(request.settings.analysis.protocol)
     motion = estimate_motion(intake.cine, protocol.motion)
-    cine = apply_motion(intake.cine, motion, memory.panel) if _moves(motion) else intake.cine
+    cine = apply_motion(intake.cine, motion, memory.panel) if motion.moved.any() else intake.cine
     analysis = _limited(_with_motion(replace(analysis, cine=cine), motion), motion.limitations)
     rejected = _rejected(motion, intake)
     request.progress("segmentation", 0.5)
@@ -152,10 +152,6 @@ class _Memory:
         if made.dtype == np.float32 and made.ndim == 3:  # (frame, z, x)
             self.panel = made
         return made
-
-
-def _moves(motion: Motion) -> bool:
-    return bool(np.rint(np.nan_to_num(motion.displacement_px)).any())
 
 
 def _rejected(motion: Motion, intake: Intake) -> NDArray[np.bool_]:
@@ -235,7 +231,7 @@ def _with_motion(analysis: Analysis, motion: Motion) -> Analysis:
     rejected = tuple(int(frame) for frame in np.flatnonzero(motion.rejected))
     quality = replace(analysis.findings.quality, motion_mm_p95=motion.p95_mm, rejected_frames=rejected)
     findings = replace(analysis.findings, quality=quality)
-    still = ~np.rint(np.nan_to_num(motion.displacement_px)).any(axis=1) & ~motion.rejected
+    still = ~motion.moved & ~motion.rejected
     return replace(analysis, findings=findings, still=still)
 
 

@@ -84,7 +84,10 @@ def csv_columns(cine: Cine, measured: Measured) -> dict[str, NDArray[np.generic]
 
 
 def _rest_of(motion: Motion) -> FrameMotion:
-    """What the correction by whole pixels left over: bubbles are placed to a fraction of one."""
+    """What the correction by whole pixels left over: bubbles are placed to a fraction of one. Where parts of the panel
+    were followed, each pixel was rounded by itself, and the limitation of that says half a pixel."""
+    if motion.local is not None:
+        return FrameMotion(np.zeros(motion.displacement_px.shape), motion.rejected)
     displacement = np.nan_to_num(motion.displacement_px.astype(np.float64))
     return FrameMotion(displacement - np.rint(displacement), motion.rejected)
 

@@ -2,27 +2,28 @@
 
 Estimated on the B-mode panel where there is one (it shows tissue throughout), else on the contrast panel in dB with
 the enhancement normalised out. Rigid, at half resolution, by normalised cross-correlation in the Fourier domain; frames
-that no shift brings back are out of plane and rejected (Ta et al. 2014, PMC4184933). Nothing is dropped silently: the
-result says how much moved and what was rejected.
+that no shift brings back are out of plane and rejected (Ta et al. 2014, PMC4184933). Where the B-mode panel shows that
+the tissue bends, its parts are followed (`processing.local_motion`). Nothing is dropped silently: the result says how
+much moved and what was rejected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import ndimage
 
 from processing.cine import Cine, Spacing
 from processing.errors import InvalidValueError
 from processing.frozen_arrays import frozen_array
 from processing.limitations import Limitation
-
-FloatImage = NDArray[np.float32]
+from processing.local_motion import LOCAL_DEFAULTS, Followed, LocalMotion, LocalMotionParameters, follow_local
+from processing.tissue_correlation import Correlator, Detail, FloatImage, reduced, shifted
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class MotionParameters:
       the most frequent position (end-expiration in free breathing).
     out_of_plane_sigma, out_of_plane_drop: a frame is rejected when its correlation lies this many robust standard
       deviations, and at least this much, below the median.
+    local: how parts of the panel are followed where that pays; None: rigid only.
     phase_selected: keep only frames near the most frequent position (ventilated patients); gate_fraction: how near, as
       a fraction of the range of motion (5th to 95th percentile).
     """
@@ -47,6 +49,7 @@ class MotionParameters:
     candidates: int = 16
     out_of_plane_sigma: float = 4.0
     out_of_plane_drop: float = 0.15
+    local: LocalMotionParameters | None = LOCAL_DEFAULTS
     phase_selected: bool = False
     gate_fraction: float = 0.25
 
@@ -58,7 +61,8 @@ class Motion:
     the contrast panel. rejected: bool (frame,), out of plane, or outside the gate in phase-selected mode.
     correlation: float32 (frame,) with the reference after the shift, NaN where a frame shows nothing to correlate.
     p95_px, p95_mm: 95th percentile of the distance from the median position over kept frames; mm None without
-    calibration. phase_kept_fraction: None unless phase-selected.
+    calibration. phase_kept_fraction: None unless phase-selected. local: what the parts of the panel do beyond that,
+    None where the tissue moves as one.
     """
 
     displacement_px: NDArray[np.float32]
@@ -70,24 +74,47 @@ class Motion:
     p95_mm: float | None
     phase_kept_fraction: float | None
     limitations: tuple[Limitation, ...]
+    local: LocalMotion | None = None
 
     def __post_init__(self) -> None:
         for name, dtype, ndim in (("displacement_px", np.float32, 2), ("rejected", np.bool_, 1)):
             object.__setattr__(self, name, frozen_array(name, getattr(self, name), dtype, ndim))
         object.__setattr__(self, "correlation", frozen_array("correlation", self.correlation, np.float32, 1))
 
+    @property
+    def moved(self) -> NDArray[np.bool_]:
+        """bool (frame,): frames of which the correction moves a pixel."""
+        moved = np.rint(self.displacement_px).any(axis=1)
+        bent = np.zeros(moved.shape, np.bool_) if self.local is None else self.local.coefficients.any(axis=(1, 2))
+        return np.asarray(moved | bent)
+
 
 MOTION_DEFAULTS = MotionParameters()
 
 
 def estimate_motion(cine: Cine, parameters: MotionParameters = MOTION_DEFAULTS) -> Motion:
-    """Rigid motion of every frame of `cine`. Raises InvalidValueError for fewer than two frames."""
+    """Motion of every frame of `cine`. Raises InvalidValueError for fewer than two frames."""
     frames = cine.frame_times_s.size
     if frames < 2:
         raise InvalidValueError("motion needs at least two frames")
     picture = _picture(cine, parameters.reduction)
-    correlator = _Correlator(cine.valid, parameters)
+    inside = reduced(cine.valid.astype(np.float32), parameters.reduction) >= 0.5 * parameters.reduction**2
+    compared = Detail(parameters.coarse_px, parameters.fine_px, parameters.largest_fraction)
+    correlator = Correlator(inside, compared)
     reference = _reference_frame(picture, frames, correlator, parameters)
+    shift, correlation = _rigid(picture, frames, correlator, reference)
+    motion = _judged(cine, parameters.reduction * shift, correlation, reference, parameters)
+    # Without B-mode, what changes within the panel is the agent, not the shape of the tissue.
+    if parameters.local is None or cine.bmode is None:
+        return motion
+    local, limitations = follow_local(_followed(cine, motion, picture, correlator, parameters), parameters.local)
+    return replace(motion, local=local, limitations=(*motion.limitations, *limitations))
+
+
+def _rigid(
+    picture: Callable[[int], FloatImage], frames: int, correlator: Correlator, reference: int
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Shift (frame, 2) from the reference frame in reduced pixels, and the correlation there, NaN for dark frames."""
     still = correlator.detail(picture(reference))
     spectrum = correlator.spectrum(still)
     shift = np.zeros((frames, 2))
@@ -102,8 +129,28 @@ def estimate_motion(cine: Cine, parameters: MotionParameters = MOTION_DEFAULTS) 
         if energy > 0.0:
             shift[index], peak = correlator.refined(one, other, near)
             correlation[index] = peak / np.sqrt(energy)
-    shift *= parameters.reduction
-    return _judged(cine, shift, correlation, reference, parameters)
+    return shift, correlation
+
+
+def _followed(
+    cine: Cine,
+    motion: Motion,
+    picture: Callable[[int], FloatImage],
+    correlator: Correlator,
+    parameters: MotionParameters,
+) -> Followed:
+    def detail(frame: int) -> FloatImage:
+        smooth = ndimage.gaussian_filter(correlator.detail(picture(frame)), parameters.fine_px)
+        return np.asarray(smooth * correlator.inside, np.float32)
+
+    return Followed(
+        detail=detail,
+        still=detail(motion.reference_frame),
+        shift=motion.displacement_px.astype(np.float64) / parameters.reduction,
+        usable=~motion.rejected & np.isfinite(motion.correlation),
+        reduction=parameters.reduction,
+        shape=cine.valid.shape,
+    )
 
 
 def _judged(
@@ -151,138 +198,55 @@ def apply_motion(cine: Cine, motion: Motion, out: NDArray[np.float32] | None = N
     """
     moved = np.empty(cine.contrast.shape, np.float32) if out is None else out
     bmode = None if cine.bmode is None else np.empty_like(cine.bmode)
-    steps = np.rint(motion.displacement_px).astype(np.intp)
-    valid = cine.valid.copy()
-    for index, (dz, dx) in enumerate(steps):
-        moved[index] = _moved(cine.contrast[index], int(dz), int(dx))
+    valid, seen = cine.valid.copy(), set()
+    for index, (dz, dx) in enumerate(np.rint(motion.displacement_px).astype(int).tolist()):
+        brought = _brought(motion, index, (dz, dx))
+        moved[index] = brought(cine.contrast[index])
         if bmode is not None and cine.bmode is not None:
-            bmode[index] = _moved(cine.bmode[index], int(dz), int(dx))
-    for dz, dx in np.unique(steps[~motion.rejected], axis=0):
-        valid &= _moved(cine.valid, int(dz), int(dx))
-    return Cine(
-        contrast=moved,
-        valid=valid,
-        saturated=cine.saturated,
-        floor_au=cine.floor_au,
-        frame_times_s=cine.frame_times_s,
-        time_zero=cine.time_zero,
-        spacing_mm=cine.spacing_mm,
-        origin_px=cine.origin_px,
-        bmode=bmode,
-    )
+            bmode[index] = brought(cine.bmode[index])
+        if not motion.rejected[index] and (motion.local is not None or (dz, dx) not in seen):
+            seen.add((dz, dx))
+            valid &= brought(cine.valid)
+    return replace(cine, contrast=moved, valid=valid, bmode=bmode)
 
 
 def in_reference_frame(mask: NDArray[np.bool_], motion: Motion, frame: int) -> NDArray[np.bool_]:
     """A mask (z, x) drawn on `frame`, where the same tissue lies in the cine that `apply_motion` gives."""
-    dz, dx = np.rint(motion.displacement_px[frame]).astype(np.intp)
-    return _moved(mask, int(dz), int(dx))
+    dz, dx = np.rint(motion.displacement_px[frame]).astype(int).tolist()
+    return _brought(motion, frame, (dz, dx))(mask)
 
 
-def _moved(image: NDArray[Any], dz: int, dx: int) -> NDArray[Any]:
-    """The image shifted so that what lay at (z + dz, x + dx) lies at (z, x); zero where nothing was seen."""
-    rows, columns = image.shape
-    moved = np.zeros_like(image)
-    if abs(dz) < rows and abs(dx) < columns:
-        moved[max(-dz, 0) : rows - max(dz, 0), max(-dx, 0) : columns - max(dx, 0)] = image[
-            max(dz, 0) : rows - max(-dz, 0), max(dx, 0) : columns - max(-dx, 0)
-        ]
-    return moved
+def _brought(motion: Motion, frame: int, whole: tuple[int, int]) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """What brings images of one frame back to the reference frame, zero where nothing was seen."""
+    if motion.local is None or not motion.local.coefficients[frame].any():
+        return lambda image: shifted(image, *whole)
+    field_z, field_x = motion.local.field_px(frame)
+    rows, columns = motion.local.shape
+    dz, dx = motion.displacement_px[frame]
+    z = np.rint(np.arange(rows)[:, None] + dz + field_z).astype(np.intp)
+    x = np.rint(np.arange(columns)[None, :] + dx + field_x).astype(np.intp)
+    outside = (z < 0) | (z >= rows) | (x < 0) | (x >= columns)
+    flat = np.where(outside, 0, z * columns + x)
+
+    def gathered(image: NDArray[Any]) -> NDArray[Any]:
+        taken = image.reshape(-1)[flat]
+        taken[outside] = 0
+        return taken
+
+    return gathered
 
 
 def _picture(cine: Cine, reduction: int) -> Callable[[int], FloatImage]:
     """What is correlated, as a function of the frame: B-mode levels, or contrast in dB above the floor."""
     if cine.bmode is not None:
         levels = cine.bmode
-        return lambda index: _reduced(levels[index].astype(np.float32), reduction)
+        return lambda index: reduced(levels[index].astype(np.float32), reduction)
     contrast, floor = cine.contrast, np.float32(max(cine.floor_au, 1e-12))
-    return lambda index: _reduced(np.log10(np.maximum(contrast[index], floor) / floor), reduction)
-
-
-def _reduced(image: FloatImage, reduction: int) -> FloatImage:
-    """Mean over reduction x reduction pixels; a last odd row or column is dropped."""
-    rows, columns = image.shape[0] // reduction, image.shape[1] // reduction
-    kept = image[: rows * reduction, : columns * reduction]
-    total = np.zeros((rows, columns), np.float32)
-    for z in range(reduction):
-        for x in range(reduction):
-            total += kept[z::reduction, x::reduction]
-    return total
-
-
-class _Correlator:
-    """Cross-correlation of the detail of pictures of one size, as if there were no edge.
-
-    Shading is taken off before the edge is tapered, and the correlation is divided by that of the taper itself
-    (Padfield 2012, IEEE TIP 21:2706): otherwise the edge, which belongs to the screen, pulls every shift towards zero.
-    """
-
-    def __init__(self, valid: NDArray[np.bool_], parameters: MotionParameters) -> None:
-        inside = _reduced(valid.astype(np.float32), parameters.reduction) >= 0.5 * parameters.reduction**2
-        depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
-        width = max(2.0, 0.08 * min(inside.shape))
-        self._inside = inside.astype(np.float32)
-        self._taper = np.asarray(np.sin(0.5 * np.pi * np.clip(depth / width, 0.0, 1.0)) ** 2, np.float32)
-        self._edge_px = 2 * round(parameters.coarse_px) + 1
-        self._share = np.maximum(ndimage.uniform_filter(self._inside, self._edge_px, mode="constant"), 1e-3)
-        self._size = tuple(fft.next_fast_len(n, real=True) for n in inside.shape)
-        frequency_z, frequency_x = np.fft.fftfreq(self._size[0])[:, None], np.fft.rfftfreq(self._size[1])[None, :]
-        radius2 = (2.0 * np.pi) ** 2 * (frequency_z**2 + frequency_x**2)
-        self._band = np.exp(-0.5 * radius2 * parameters.fine_px**2).astype(np.float32)
-        # A real transform holds each column but the first (and the last of an even size) for two.
-        self._twice = np.full(self._band.shape[1], 2.0, np.float32)
-        self._twice[[0] if self._size[1] % 2 else [0, -1]] = 1.0
-        rows, columns = (max(2, int(parameters.largest_fraction * n)) for n in inside.shape)
-        self._near = np.ix_(np.r_[-rows - 1 : rows + 2], np.r_[-columns - 1 : columns + 2])
-        overlap = fft.irfft2(np.abs(fft.rfft2(self._taper, self._size)) ** 2, self._size)[self._near]
-        self._overlap = np.maximum(overlap / max(float(overlap.max()), 1e-30), 0.1)
-
-    def detail(self, picture: FloatImage) -> FloatImage:
-        """The picture without its shading."""
-        shading = ndimage.uniform_filter(picture * self._inside, self._edge_px, mode="constant") / self._share
-        return np.asarray(picture - shading, np.float32)
-
-    def spectrum(self, detail: FloatImage, partner: tuple[int, int] = (0, 0)) -> NDArray[np.complex64]:
-        """Spectrum inside the taper, and inside the taper of a partner in whose picture this tissue lies `partner`
-        (z, x) further: both then see the same tissue with the same weight, and the edge pulls no more."""
-        window = self._taper if partner == (0, 0) else self._taper * _moved(self._taper, *partner)
-        return np.asarray(fft.rfft2(detail * window, self._size) * self._band)
-
-    def likeness(self, one: NDArray[np.complex64], other: NDArray[np.complex64]) -> float:
-        """Correlation where they lie, without any shift (Parseval)."""
-        product = one.real * other.real + one.imag * other.imag
-        return float((product @ self._twice).sum() / (self._size[0] * self._size[1]))
-
-    def shift(self, reference: NDArray[np.complex64], other: NDArray[np.complex64]) -> tuple[float, float]:
-        """Displacement (z, x) of `other` in reduced pixels, anywhere within reach."""
-        surface = fft.irfft2(np.conj(reference) * other, self._size)[self._near] / self._overlap
-        return _summit(surface)
-
-    def refined(
-        self, reference: NDArray[np.complex64], other: NDArray[np.complex64], near: tuple[int, int]
-    ) -> tuple[tuple[float, float], float]:
-        """Displacement within two pixels of `near`, for which both windows were cut, and the correlation there."""
-        surface = fft.irfft2(np.conj(reference) * other, self._size)
-        local = surface[np.ix_(near[0] + np.arange(-3, 4), near[1] + np.arange(-3, 4))]
-        z, x = _summit(local)
-        return (near[0] + z, near[1] + x), float(local[1:-1, 1:-1].max())
-
-
-def _summit(surface: NDArray[np.float32]) -> tuple[float, float]:
-    """Position of the maximum from the middle of the surface, to a fraction of a pixel (its border is not searched)."""
-    rows, columns = surface.shape
-    z, x = divmod(int(surface[1:-1, 1:-1].argmax()), columns - 2)
-    z_part, x_part = _vertex(surface[z : z + 3, x + 1]), _vertex(surface[z + 1, x : x + 3])
-    return z + 1 - rows // 2 + z_part, x + 1 - columns // 2 + x_part
-
-
-def _vertex(three: NDArray[np.float32]) -> float:
-    """Where the parabola through three samples around a maximum has its top, in samples from the middle one."""
-    curvature = float(three[0] - 2.0 * three[1] + three[2])
-    return 0.0 if curvature >= 0.0 else float(np.clip(0.5 * (three[0] - three[2]) / curvature, -0.5, 0.5))
+    return lambda index: reduced(np.log10(np.maximum(contrast[index], floor) / floor), reduction)
 
 
 def _reference_frame(
-    picture: Callable[[int], FloatImage], frames: int, correlator: _Correlator, parameters: MotionParameters
+    picture: Callable[[int], FloatImage], frames: int, correlator: Correlator, parameters: MotionParameters
 ) -> int:
     """The candidate that lies nearest to all others without being moved: the most frequent position in the plane."""
     candidates = np.unique(np.linspace(0, frames - 1, min(parameters.candidates, frames)).astype(np.intp))

@@ -26,7 +26,8 @@ def median_of_first(values: NDArray[np.float32], count: int) -> float:
             ordered[j] = ordered[j - 1]
             j -= 1
         ordered[j] = value
-    return 0.5 * (ordered[count // 2] + ordered[(count - 1) // 2])
+    middle: float = 0.5 * (ordered[count // 2] + ordered[(count - 1) // 2])
+    return middle
 
 
 @jit

@@ -23,6 +23,22 @@ def moved(field: NDArray[np.complex128], dz: float, dx: float) -> NDArray[np.com
     return np.fft.ifft2(np.fft.fft2(field) * np.exp(-2j * np.pi * (z * dz + x * dx)))
 
 
+def bent(field: NDArray[np.complex128], displacement_px: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """The periodic field with each point of the picture showing the tissue that lies `displacement_px` (2, z, x) before
+    it; cubic interpolation of real and imaginary part."""
+    at = np.indices(field.shape) - displacement_px
+    real, imaginary = (
+        ndimage.map_coordinates(part, at, order=3, mode="grid-wrap") for part in (field.real, field.imag)
+    )
+    return real + 1j * imaginary
+
+
+def stretch_and_turn(shape: tuple[int, int], stretch: float, turn: float) -> NDArray[np.float64]:
+    """Displacement (2, z, x) of a panel that is stretched along depth and turned about its centre (rad)."""
+    z, x = np.indices(shape) - 0.5 * (np.array(shape) - 1.0)[:, None, None]
+    return np.stack([stretch * z - turn * x, turn * z])
+
+
 def bmode_levels(field: NDArray[np.complex128], range_db: float = 60.0) -> NDArray[np.uint8]:
     level_db = 20.0 * np.log10(np.abs(field) / np.percentile(np.abs(field), 99.5) + 1e-12)
     return np.clip(255.0 * (1.0 + level_db / range_db), 0, 255).astype(np.uint8)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from processing.cine import Cine
 from processing.motion import MotionParameters, apply_motion, estimate_motion
-from tests.processing.moving_tissue import bmode_levels, cine_of, moved, tissue
+from tests.processing.moving_tissue import bent, bmode_levels, cine_of, moved, stretch_and_turn, tissue
 
 SHAPE = (160, 192)
 
@@ -125,3 +128,51 @@ def test_masked_furniture_does_not_hold_the_tissue() -> None:
     )
     motion = estimate_motion(masked)
     assert np.abs(relative(motion.displacement_px, truth, motion.reference_frame)).max() < 0.3
+
+
+def bending_cine(phase: NDArray[np.float64], stretch: float = 0.05, turn: float = 0.03, seed: int = 0) -> Cine:
+    """Tissue that moves 8 px down and is stretched and turned in step; both panels show it."""
+    slice_ = tissue(SHAPE, np.random.default_rng(seed))
+    full = stretch_and_turn(SHAPE, stretch, turn)
+    fields = [bent(slice_, p * (full + np.array([8.0, 0.0])[:, None, None])) for p in phase]
+    contrast = np.stack([np.abs(field) ** 2 for field in fields]).astype(np.float32)
+    return cine_of(contrast, np.stack([bmode_levels(field) for field in fields]))
+
+
+def test_tissue_that_bends_is_followed_in_its_parts() -> None:
+    phase = (0.5 * (1.0 - np.cos(2.0 * np.pi * np.arange(30) / 15.0))) ** 2
+    motion = estimate_motion(bending_cine(phase))
+    assert motion.local is not None
+    assert [limitation.code for limitation in motion.limitations] == ["local_motion"]
+    full = stretch_and_turn(SHAPE, 0.05, 0.03) + np.array([8.0, 0.0])[:, None, None]
+    worst = []
+    for frame in range(phase.size):
+        z, x = motion.local.field_px(frame)
+        found = motion.displacement_px[frame][:, None, None] + np.stack([z, x])
+        # The truth is told for points of the moved picture; where they come from is one step of iteration away.
+        at = np.indices(SHAPE) + found
+        truth = np.stack([ndimage.map_coordinates(phase[frame] * f, at, order=1, mode="nearest") for f in full])
+        error = np.hypot(*(found - truth + phase[motion.reference_frame] * full))
+        worst.append(np.percentile(error[16:-16, 16:-16], 95.0))
+    # Stretch and turn move the corners by 5 px; what is left stays below the pixel to which pictures are moved.
+    assert np.percentile(worst, 90.0) < 0.7
+    still = apply_motion(bending_cine(phase), motion)
+    rigid = apply_motion(bending_cine(phase), replace(motion, local=None))
+    spread = [
+        float(np.median(cine.contrast[:, cine.valid].std(axis=0) / cine.contrast[:, cine.valid].mean(axis=0)))
+        for cine in (still, rigid)
+    ]
+    # Whole pixels leave a quarter of a pixel of a speckle that is 2 px wide.
+    assert spread[0] < 0.6 * spread[1]
+
+
+def test_tissue_that_moves_as_one_is_not_followed_in_parts() -> None:
+    """Noise of the windows' shifts alone must not be followed, whatever the decorrelation."""
+    rng = np.random.default_rng(4)
+    cine = breathing_cine(breathing(30, 20.0), ())
+    assert cine.bmode is not None
+    noisy = np.clip(cine.bmode + rng.normal(0.0, 25.0, cine.bmode.shape), 0, 255).astype(np.uint8)
+    for bmode in (cine.bmode, noisy):
+        motion = estimate_motion(cine_of(cine.contrast.copy(), bmode))
+        assert motion.local is None
+        assert motion.limitations == ()
