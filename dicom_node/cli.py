@@ -214,6 +214,14 @@ def jobs_cancel(job: str, config: Config = None) -> None:
     Console().print(cancel(_settings(config, "jobs", quiet=True), job))
 
 
+@jobs_app.command("confirm")
+def jobs_confirm(job: str, config: Config = None) -> None:
+    """A reader's word that the job's lesion is the one of its baseline: a new revision shares its tracking UID."""
+    from dicom_node.steering import confirm
+
+    Console().print(confirm(_settings(config, "jobs", quiet=True), job))
+
+
 @models_app.command("list")
 def models_list(config: Config = None) -> None:
     """Every model, shipped or the site's own, checked anew."""

@@ -16,6 +16,7 @@ from dicom_node.baseline_rules import choice_terms
 from dicom_node.config import Settings
 from dicom_node.earlier_results import EarlierResult
 from dicom_node.repeatability_table import read_table
+from dicom_node.response_stage import treatment_state
 from processing.limitations import Limitation
 from reports.baseline_choice import Choice, choose_baseline
 from reports.changes import ComparisonTerms, compare_chosen
@@ -29,13 +30,17 @@ Remeasure = Callable[[EarlierResult], ComparableResult | None]
 class Earlier:
     """Everything there is to compare with. given: the user named it, no rule chooses.
 
-    limitations: a PACS that could not be asked. remeasure: see `Remeasure`.
+    limitations: a PACS that could not be asked. remeasure: see `Remeasure`. confirmed_lesion: tracking UID of the
+    earlier lesion that a reader says is this one. occasion: what made this revision, so that it never has the UIDs of
+    an earlier one.
     """
 
     results: Sequence[EarlierResult] = ()
     given: bool = False
     limitations: tuple[Limitation, ...] = ()
     remeasure: Remeasure = lambda _earlier: None
+    confirmed_lesion: str = ""
+    occasion: str = ""
 
 
 NOTHING_EARLIER = Earlier()
@@ -45,11 +50,12 @@ def with_comparison(analysis: Analysis, earlier: Earlier, settings: Settings) ->
     """The analysis with before and after in its findings, its pictures and its identity."""
     if not analysis.findings.quality.contrast_found:
         return analysis
+    analysis = _confirmed(analysis, earlier.confirmed_lesion)
     now = comparable(analysis.findings, patient_of(analysis))
     terms = ComparisonTerms(
         choice_terms(settings, given=earlier.given),
         read_table(settings.comparison.repeatability),
-        settings.comparison.post_treatment,
+        treatment_state(analysis.source.facts, settings) == "after",
     )
     choice = choose_baseline(now, [each.result for each in earlier.results], terms.choice)
     chosen = _chosen(choice, earlier.results)
@@ -59,10 +65,18 @@ def with_comparison(analysis: Analysis, earlier: Earlier, settings: Settings) ->
     quality = analysis.findings.quality
     quality = replace(quality, limitations=quality.limitations + earlier.limitations)
     findings = replace(analysis.findings, quality=quality, comparison=comparison)
-    if chosen is None:
-        return replace(analysis, findings=findings)
-    identity = replace(analysis.identity, baseline_sr_uid=chosen.result.sr_sop_instance_uid)
-    return replace(analysis, findings=findings, identity=identity, baseline=baseline_view(chosen))
+    uid = "" if chosen is None else chosen.result.sr_sop_instance_uid
+    identity = replace(analysis.identity, baseline_sr_uid=uid + earlier.occasion)
+    view = None if chosen is None else baseline_view(chosen)
+    return replace(analysis, findings=findings, identity=identity, baseline=view)
+
+
+def _confirmed(analysis: Analysis, lesion: str) -> Analysis:
+    """The lesion under the tracking UID of the earlier one, where a reader said that they are the same."""
+    if not lesion:
+        return analysis
+    rois = tuple(replace(r, tracking_uid=lesion) if r.label == "lesion" else r for r in analysis.findings.rois)
+    return replace(analysis, findings=replace(analysis.findings, rois=rois))
 
 
 def patient_of(analysis: Analysis) -> PatientIdentity:

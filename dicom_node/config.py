@@ -114,7 +114,6 @@ class ComparisonSettings(Section):
     baseline: Literal["protocol", "nearest", "first"] = "protocol"
     within_h: float | None = Field(default=None, gt=0, description="none = the rule's own")
     within_study: bool = False
-    post_treatment: bool = False
     repeatability: Path | None = None
     wait_s: float = Field(default=20.0, gt=0, le=600, description="for each PACS; then the report goes without")
 

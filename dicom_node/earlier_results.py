@@ -16,14 +16,14 @@ from pydicom.errors import InvalidDicomError
 
 from dicom_node.data_folder import DataFolder
 from dicom_node.jobs import Job, JobBook
-from dicom_node.results import ResultFolder
+from dicom_node.results import SUMMARY, ResultFolder
 from reports.comparable import ComparableResult
 from reports.errors import ReportsError
 from reports.read_back.earlier import earlier_result
 
 log = structlog.get_logger()
 
-REPORT, SUMMARY = "sr.dcm", "sc_summary.dcm"
+REPORT = "sr.dcm"
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,26 @@ def from_folders(folders: Iterable[Path]) -> Iterator[EarlierResult]:
 def from_report(report: Path) -> EarlierResult:
     """The result of a report that a user names. Raises OSError, InvalidDicomError, ReportsError."""
     return EarlierResult(earlier_result(pydicom.dcmread(report)), report)
+
+
+def known_to(folder: DataFolder, job: Job) -> list[EarlierResult]:
+    """Everything that the job can be compared with: the node's own results, and what the PACS answered."""
+    fetched = from_folders(sorted(report.parent for report in (folder.priors / job.name).glob(f"*/{REPORT}")))
+    return [*from_history(folder, job), *fetched]
+
+
+def used_baseline(folder: DataFolder, job: Job) -> str:
+    """SOP Instance UID of the report that the job's result was compared with; "" where it was not."""
+    told = ResultFolder(folder.results, job.acquisition, job.name).findings().get("comparison") or {}
+    return str((told.get("baseline") or {}).get("sr_sop_instance_uid") or "")
+
+
+def matched_lesion(folder: DataFolder, job: Job) -> str | None:
+    """Tracking UID of the earlier lesion that the job's result was compared with; None where there is none."""
+    result = ResultFolder(folder.results, job.acquisition, job.name)
+    used = used_baseline(folder, job) if result.complete else ""
+    found = next((e.result for e in known_to(folder, job) if used and e.result.sr_sop_instance_uid == used), None)
+    return found.lesions[0] if found is not None and len(found.lesions) == 1 else None
 
 
 def _readable(reports: Iterable[Path], job: Job | None = None) -> Iterator[EarlierResult]:

@@ -28,7 +28,9 @@ class Job:
     bit. `scanner_profile` is the one that the sending scanner's configuration names ("" = matched by the header),
     `profile` the one used. `contours`: what readers sent back for it, as SOP Instance UIDs, oldest first, with their
     `contour_files`; they lie in the spool as long as the job does. `patient_key`: whose, as a hash; "" where nobody
-    said. `failure` is the sentence that ended it. `attempt` counts manual retries.
+    said. `prompted_by`: the job whose result gave this one another baseline. `confirmed_lesion`: tracking UID of the
+    earlier lesion that a reader says is this one. `failure` is the sentence that ended it. `attempt` counts manual
+    retries.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Job:
     attempt: int = 0
     failure: str | None = None
     patient_key: str = ""
+    prompted_by: str = ""
+    confirmed_lesion: str = ""
 
     @property
     def workflow_id(self) -> str:
@@ -60,10 +64,10 @@ def source_digest(sop_instance_uids: tuple[str, ...]) -> str:
 
 
 def job_name(
-    acquisition: str, sop_instance_uids: tuple[str, ...], settings_digest: str, contours: tuple[str, ...] = ()
+    acquisition: str, sop_instance_uids: tuple[str, ...], settings_digest: str, further: tuple[str, ...] = ()
 ) -> str:
-    """Same acquisition, same sources, same settings, same contours = same job: ordering it twice runs it once."""
-    text = "\n".join((acquisition, source_digest(sop_instance_uids), settings_digest, *contours))
+    """Same acquisition, sources, settings and whatever else it was told = same job: ordering it twice runs it once."""
+    text = "\n".join((acquisition, source_digest(sop_instance_uids), settings_digest, *further))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -71,6 +75,13 @@ def newest(jobs: Iterable[Job], acquisition: str) -> Job | None:
     """The latest revision of an acquisition that did not fail, else the latest of all; None where there is none."""
     revisions = [job for job in jobs if job.acquisition == acquisition]
     return max(revisions, key=lambda job: (job.failure is None, job.revision), default=None)
+
+
+def newest_revisions(jobs: Iterable[Job]) -> list[Job]:
+    """The latest revision of every acquisition."""
+    jobs = list(jobs)
+    found = (newest(jobs, acquisition) for acquisition in dict.fromkeys(job.acquisition for job in jobs))
+    return [job for job in found if job is not None]
 
 
 class JobBook:
@@ -123,10 +134,10 @@ class JobBook:
     def revise(self, changed: Job, reason: str, accepted_at: datetime) -> Job:
         """The next revision of an acquisition: `changed` under another name, so under other UIDs."""
         revision = max(other.revision for other in self.all() if other.acquisition == changed.acquisition) + 1
-        digest, contours = changed.settings_digest, changed.contours
+        told = tuple(word for word in (*changed.contours, changed.confirmed_lesion, changed.prompted_by) if word)
         new = replace(
             changed,
-            name=job_name(changed.acquisition, changed.sop_instance_uids, digest, contours),
+            name=job_name(changed.acquisition, changed.sop_instance_uids, changed.settings_digest, told),
             accepted_at=accepted_at.isoformat(),
             revision=revision,
             reason=reason,

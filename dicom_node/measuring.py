@@ -66,14 +66,19 @@ def _earlier(order: MeasuringOrder, allocate: Allocate) -> Earlier:
     """The patient's earlier results, of this node and of the PACS; what both have is taken from here."""
     fetched, limitations = retrieved(order.settings, order.job)
     known = (*from_history(order.folder, order.job), *fetched)
-    return Earlier(known, limitations=limitations, remeasure=lambda earlier: _measured_again(order, earlier, allocate))
+    return Earlier(
+        known,
+        limitations=limitations,
+        remeasure=lambda earlier: _measured_again(order, earlier, allocate),
+        confirmed_lesion=order.job.confirmed_lesion,
+        occasion=order.job.prompted_by,
+    )
 
 
 def _measured_again(order: MeasuringOrder, earlier: EarlierResult, allocate: Allocate) -> ComparableResult | None:
-    """An earlier cine of this node under today's version; None where it has gone, or a reader drew its outline."""
+    """An earlier cine of this node, under today's version; None where it or a contour drawn on it has gone."""
     job = earlier.job
-    drawn = earlier.result.conditions.get("region drawn by", "")
-    if job is None or "model" not in drawn or not all(Path(file).is_file() for file in job.files):
+    if job is None or not all(Path(file).is_file() for file in (*job.files, *job.contour_files)):
         return None
     again = analyse(_request(replace(order, job=job), allocate)).findings
     return comparable(again, earlier.result.patient) if again.roi("lesion") is not None else None

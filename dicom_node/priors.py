@@ -27,10 +27,10 @@ from dicom_node.baseline_rules import choice_terms
 from dicom_node.cine_header import read_facts
 from dicom_node.config import DestinationSettings, Settings
 from dicom_node.data_folder import DataFolder
-from dicom_node.earlier_results import REPORT, SUMMARY, EarlierResult, from_folders, from_history, from_report
+from dicom_node.earlier_results import REPORT, EarlierResult, from_folders, from_history, from_report
 from dicom_node.errors import ConfigurationError, UnreachableError
 from dicom_node.jobs import Job
-from dicom_node.results import write_json
+from dicom_node.results import SUMMARY, write_json
 from dicom_node.retrieving import FoundSeries, PacsCall, SeriesQuery, WantedInstances, find_series, get_instances
 from dicom_node.tls import remote_node
 from processing.limitations import Limitation

@@ -11,6 +11,7 @@ import structlog
 
 from dicom_node.config import Settings, result_digest
 from dicom_node.data_folder import DataFolder
+from dicom_node.earlier_results import matched_lesion
 from dicom_node.engine import EngineClient
 from dicom_node.errors import ConfigurationError, NodeError
 from dicom_node.jobs import JobBook
@@ -44,6 +45,23 @@ def retry(settings: Settings, name: str) -> str:
         if ledger.state == "failed":
             result.write_ledger(ledger.reopened())
     return f"ordered try {again.attempt + 1} of job {name}"
+
+
+def confirm(settings: Settings, name: str) -> str:
+    """A reader's word that the lesion of a job is the one of its baseline: a new revision shares the tracking UID.
+
+    Raises UnknownJobError, and ConfigurationError where there is no unconfirmed comparison.
+    """
+    folder = DataFolder(settings.node.data_dir)
+    book = JobBook(folder.jobs)
+    job = book.get(name)
+    lesion = matched_lesion(folder, job)
+    if lesion is None:
+        raise ConfigurationError(f"job {name} was not compared with an earlier lesion, so there is no match to confirm")
+    if lesion == job.confirmed_lesion:
+        raise ConfigurationError(f"the lesion of job {name} is confirmed already")
+    new = book.revise(replace(job, confirmed_lesion=lesion), "lesion match confirmed by a reader", datetime.now(UTC))
+    return f"ordered revision {new.revision} of acquisition {new.acquisition} as job {new.name}"
 
 
 def cancel(settings: Settings, name: str) -> str:

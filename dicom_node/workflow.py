@@ -17,7 +17,7 @@ from typing import Literal
 import structlog
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
-from dicom_node import delivery, engine, priors
+from dicom_node import delivery, engine, late_baselines, priors
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ChildDiedError, NodeError
@@ -101,6 +101,7 @@ def measure_acquisition(job_name: str) -> str:
         for destination, workflow_id in deliveries_of(job_name):
             with SetWorkflowID(workflow_id):
                 DBOS.enqueue_workflow(engine.delivery_queue(destination), deliver_results, job_name, destination)
+        revise_comparisons(job_name)
     return outcome
 
 
@@ -147,6 +148,13 @@ def deliveries_of(job_name: str) -> list[tuple[str, str]]:
     here = workplace()
     job = here.jobs.get(job_name)
     return [(name, f"{job.workflow_id}>{name}") for name in _undelivered(here, job)]
+
+
+@DBOS.step(name="revise_comparisons")
+def revise_comparisons(job_name: str) -> None:
+    """Write down the revisions that this result makes necessary; they are ordered like any other job."""
+    here = workplace()
+    late_baselines.revise_comparisons(here.settings, here.jobs.get(job_name), datetime.now(UTC))
 
 
 @DBOS.workflow(name="deliver_results", max_recovery_attempts=None)

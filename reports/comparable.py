@@ -11,7 +11,7 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from reports.conditions import ACQUIRED_AT, Conditions, conditions_of
+from reports.conditions import ACQUIRED_AT, SUMMARY_PAGE, SUMMARY_SERIES, Conditions, conditions_of
 from reports.findings import Findings, Quantity
 from reports.parameters import BY_SYMBOL, RATIO_SYMBOLS
 
@@ -90,7 +90,11 @@ class ComparableResult:
 
     def same_measurement(self, other: ComparableResult) -> bool:
         """Whether a comparison with either says the same: conditions, lesions and figures are equal."""
-        return (self.conditions, self.lesions, self.values) == (other.conditions, other.lesions, other.values)
+        mine, theirs = (
+            {name: value for name, value in result.conditions.items() if name not in (SUMMARY_SERIES, SUMMARY_PAGE)}
+            for result in (self, other)
+        )
+        return (mine, self.lesions, self.values) == (theirs, other.lesions, other.values)
 
 
 def comparable(findings: Findings, patient: PatientIdentity) -> ComparableResult:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from reports.findings import Findings
+from reports.findings import Findings, ModelUse
 
 Conditions = Mapping[str, str]
 
@@ -48,12 +48,19 @@ def _conditions(findings: Findings) -> Iterator[tuple[str, str]]:
     yield "depth", _number(source.depth_mm, "mm", 0)
     yield "protocol", software.protocol
     yield "software", f"{software.name} {software.version}"
-    used = sorted(f"{model.id} {model.version}" for model in findings.models if model.state == "ok")
+    used = sorted(
+        f"{model.id} {model.version}" for model in findings.models if model.state == "ok" and _measures(model)
+    )
     yield "models", ", ".join(used) or "none"
     drawn = {roi.label: roi.drawn_by for roi in findings.rois if roi.label != "panel"}
     yield "region drawn by", ", ".join(f"{label}: {drawn_by}" for label, drawn_by in drawn.items())
     yield from _super_resolution(findings)
     yield from _picture(findings)
+
+
+def _measures(model: ModelUse) -> bool:
+    """A predicted response shapes no figure, and one in the shadow leaves no trace in any object."""
+    return not model.id.startswith("response")
 
 
 def _dynamic_range(findings: Findings) -> str:
