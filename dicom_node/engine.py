@@ -27,6 +27,8 @@ APPLICATION = "ceus-node"
 WORKFLOW_SHAPE = "1"
 """Raised only when the order of steps changes: the engine's own version (a source hash) strands jobs at an upgrade."""
 ANALYSIS_QUEUE = "analysis"
+FETCHING = "<sources"
+"""Ends the name of the workflow that has a job's retired images back before it is measured."""
 PRIORS_QUEUE = "priors"
 NOT_DONE = ("ENQUEUED", "DELAYED", "PENDING", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 POLL_S = 0.2

@@ -10,6 +10,7 @@ NodeError
 │   └── UnreachableError    the peer cannot be reached, or does not want to talk to us; `text` says why
 ├── ChildDiedError       a numeric child crashed or was killed in the middle of a job
 ├── ContourRefusedError  a reader's contour may not be measured; the sentence is shown on the page
+├── SourceGoneError      images that were retired here cannot be fetched again; says what each PACS answered
 ├── JobFailedError       a job cannot be finished; the sentence is shown wherever the job is
 └── UnknownJobError      there is no job of that name
 """
@@ -59,6 +60,10 @@ class ChildDiedError(NodeError):
 
 class ContourRefusedError(NodeError):
     """A reader's contour may not be measured; the sentence holds no patient data."""
+
+
+class SourceGoneError(NodeError):
+    """Images that were retired here cannot be fetched again; the sentence says what each PACS answered."""
 
 
 class JobFailedError(NodeError):

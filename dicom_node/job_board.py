@@ -19,7 +19,7 @@ from dicom_node.acquisition import ArrivalKind, OpenAssociation, Origin, Receive
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.delivery_state import DestinationState, destination_states
-from dicom_node.engine import EngineClient, EngineError, EngineJob, engine_file
+from dicom_node.engine import FETCHING, EngineClient, EngineError, EngineJob, engine_file
 from dicom_node.errors import UnknownJobError
 from dicom_node.jobs import Job, JobBook
 from dicom_node.result_digest import ResultDigest, ResultDigests
@@ -307,7 +307,8 @@ def _state(job: Job, standing: _Standing, destinations: Sequence[DestinationStat
         return _finished(standing.result, destinations)
     row = standing.open_work.get(job.workflow_id)
     if row is None:
-        return "waiting", standing.engine_fault
+        fetching = f"{job.workflow_id}{FETCHING}" in standing.open_work
+        return "waiting", "its images are fetched from the PACS again" if fetching else standing.engine_fault
     if row.state in _GIVEN_UP:
         return "failed", _GIVEN_UP[row.state]
     return ("measuring" if row.state == "PENDING" else "waiting"), ""

@@ -201,7 +201,7 @@ def _fetch_picture(asking: Asking, job: Job, header: _Header, folder: Path) -> N
         return
     conditions = chosen.result.conditions
     wanted = WantedInstances(
-        chosen.result.study_instance_uid, conditions[SUMMARY_SERIES], (SECONDARY_CAPTURE,), conditions[SUMMARY_PAGE]
+        chosen.result.study_instance_uid, conditions[SUMMARY_SERIES], (SECONDARY_CAPTURE,), (conditions[SUMMARY_PAGE],)
     )
     for path in get_instances(asking.call, wanted, chosen.report.parent):
         path.replace(chosen.summary)

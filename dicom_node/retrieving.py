@@ -87,22 +87,32 @@ def find_series(call: PacsCall, query: SeriesQuery) -> tuple[FoundSeries, ...]:
 
 @dataclass(frozen=True)
 class WantedInstances:
-    """Objects of one series to be fetched: all of them, or one. Only of these classes."""
+    """Objects of one series to be fetched: all of them, or those that are named. Only of these classes.
+
+    transfer_syntaxes: each is offered by itself, so that a PACS sends an image as it stores it; none: uncompressed.
+    """
 
     study_instance_uid: str
     series_instance_uid: str
     sop_classes: tuple[str, ...]
-    sop_instance_uid: str = ""
+    sop_instance_uids: tuple[str, ...] = ()
+    transfer_syntaxes: tuple[str, ...] = ()
 
     def identifier(self) -> Dataset:
         """The C-GET's identifier (PS3.4 C.4.3.1.3)."""
         identifier = Dataset()
-        identifier.QueryRetrieveLevel = "IMAGE" if self.sop_instance_uid else "SERIES"
+        identifier.QueryRetrieveLevel = "IMAGE" if self.sop_instance_uids else "SERIES"
         identifier.StudyInstanceUID = self.study_instance_uid
         identifier.SeriesInstanceUID = self.series_instance_uid
-        if self.sop_instance_uid:
-            identifier.SOPInstanceUID = self.sop_instance_uid
+        if self.sop_instance_uids:
+            identifier.SOPInstanceUID = list(self.sop_instance_uids)
         return identifier
+
+    def contexts(self) -> list[PresentationContext]:
+        """The C-GET itself, and how its objects may come."""
+        offered: list[list[str] | None] = [[syntax] for syntax in self.transfer_syntaxes] or [None]
+        objects = [build_context(uid, syntaxes) for uid in self.sop_classes for syntaxes in offered]
+        return [build_context(StudyRootQueryRetrieveInformationModelGet), *objects]
 
 
 def get_instances(call: PacsCall, wanted: WantedInstances, folder: Path) -> tuple[Path, ...]:
@@ -111,9 +121,7 @@ def get_instances(call: PacsCall, wanted: WantedInstances, folder: Path) -> tupl
     Raises UnreachableError as `find_series`; what came before that stays in the folder.
     """
     deadline = time.monotonic() + call.limit_s
-    sop_classes = wanted.sop_classes
-    contexts = [build_context(StudyRootQueryRetrieveInformationModelGet), *map(build_context, sop_classes)]
-    assoc = _open(call, contexts, [build_role(uid, scp_role=True) for uid in sop_classes])
+    assoc = _open(call, wanted.contexts(), [build_role(uid, scp_role=True) for uid in wanted.sop_classes])
     paths: list[Path] = []
     assoc.bind(evt.EVT_C_STORE, _keeper(folder, paths))
     try:

@@ -1,6 +1,7 @@
 """The durable workflow: measure an acquisition once, then deliver its results to every destination.
 
     retrieve_priors(job)          beside it, on the sender's side: the measuring child waits for it, for a bounded time
+    fetch_sources(job)            before it, where retention has taken its images: they come back from the PACS
     measure_acquisition(job)  ->  deliver_results(job, destination), one for each, each on the destination's own queue
 
 Steps are at-least-once: a measured job finds its folder complete, a sent object is marked in the ledger, and what was
@@ -20,10 +21,11 @@ from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 from dicom_node import delivery, engine, late_baselines, priors
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
-from dicom_node.errors import ChildDiedError, NodeError
+from dicom_node.errors import ChildDiedError, NodeError, SourceGoneError
 from dicom_node.jobs import Job, JobBook
 from dicom_node.numeric_children import MemoryBudget, NumericChildren
 from dicom_node.results import ResultFolder
+from dicom_node.source_fetching import fetch_sources, missing_sources
 
 log = structlog.get_logger()
 
@@ -71,6 +73,29 @@ def order_measurement(job: Job) -> None:
             DBOS.enqueue_workflow(engine.PRIORS_QUEUE, retrieve_priors, job.name)
     with SetWorkflowID(job.workflow_id), SetEnqueueOptions(priority=job.priority):
         DBOS.enqueue_workflow(engine.ANALYSIS_QUEUE, measure_acquisition, job.name)
+
+
+def order_sources(job: Job) -> None:
+    """Have the job's retired images fetched by the role that talks DICOM; ordering it twice runs it once."""
+    with SetWorkflowID(f"{job.workflow_id}{engine.FETCHING}"):
+        DBOS.enqueue_workflow(engine.PRIORS_QUEUE, fetch_retired, job.name)
+
+
+@DBOS.workflow(name="fetch_retired", max_recovery_attempts=3)
+def fetch_retired(job_name: str) -> None:
+    """Have the images of a job back; its measurement is ordered by who sees them lie there."""
+    fetch_once(job_name)
+
+
+@DBOS.step(name="fetch")
+def fetch_once(job_name: str) -> None:
+    """Fetch what is missing; a job whose images are gone for good fails with what each PACS said."""
+    here = workplace()
+    try:
+        fetch_sources(here.settings, here.jobs.get(job_name))
+    except SourceGoneError as error:
+        here.jobs.fail(job_name, str(error))
+        log.error("job failed", job=job_name, reason=str(error))
 
 
 @DBOS.workflow(name="retrieve_priors", max_recovery_attempts=3)
@@ -193,14 +218,30 @@ class Orders:
     def __init__(self, here: Workplace) -> None:
         self._here = here
         self._placed: set[str] = set()
+        self._fetching: set[str] = set()
 
     def place_unfinished(self) -> None:
         """Order every job that is not measured or not delivered and that this process has not ordered yet."""
         for job in self._here.jobs.all():
-            if job.workflow_id not in self._placed:
-                self._placed.add(job.workflow_id)
-                if job.failure is None and not _settled(self._here, job):
-                    order_measurement(job)
+            if job.workflow_id in self._placed:
+                continue
+            unfinished = job.failure is None and not _settled(self._here, job)
+            if unfinished and self._lacks_sources(job):
+                self._fetch(job)
+                continue
+            self._placed.add(job.workflow_id)
+            if unfinished:
+                order_measurement(job)
+
+    def _lacks_sources(self, job: Job) -> bool:
+        """Whether images of it were retired before it was measured, and there is somebody to fetch them from."""
+        measured = self._here.result(job).complete
+        return not measured and bool(self._here.settings.destination) and bool(missing_sources(job))
+
+    def _fetch(self, job: Job) -> None:
+        if job.workflow_id not in self._fetching:
+            self._fetching.add(job.workflow_id)
+            order_sources(job)
 
 
 def _settled(here: Workplace, job: Job) -> bool:

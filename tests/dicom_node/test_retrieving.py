@@ -50,7 +50,7 @@ def test_a_patients_earlier_reports_are_found_and_fetched_and_nobody_elses(tmp_p
         (first,) = (series for series in found if series.study_instance_uid == uid_of(1, 1))
         wanted = WantedInstances(first.study_instance_uid, first.series_instance_uid, (SR,))
         paths = get_instances(call, wanted, fetched)
-        (one,) = get_instances(call, replace(wanted, sop_instance_uid=scenes[1].sop_instance_uid), fetched)
+        (one,) = get_instances(call, replace(wanted, sop_instance_uids=(scenes[1].sop_instance_uid,)), fetched)
         for wild in ("P*", "P?", "", "*"):
             assert find_series(call, SeriesQuery(wild, "SR", *NOVEMBER)) == ()
     objects = {pydicom.dcmread(path).SOPInstanceUID for path in paths}
