@@ -201,17 +201,17 @@ def jobs_show(job: str, config: Config = None) -> None:
 @jobs_app.command("retry")
 def jobs_retry(job: str, config: Config = None) -> None:
     """Try a failed job or delivery again; with changed settings it becomes a new revision under new UIDs."""
-    from dicom_node.steering import retry
+    from dicom_node.steering import by_hand, retry
 
-    Console().print(retry(_settings(config, "jobs", quiet=True), job))
+    Console().print(by_hand(retry, _settings(config, "jobs", quiet=True), job))
 
 
 @jobs_app.command("cancel")
 def jobs_cancel(job: str, config: Config = None) -> None:
     """Stop a job at its next step."""
-    from dicom_node.steering import cancel
+    from dicom_node.steering import by_hand, cancel
 
-    Console().print(cancel(_settings(config, "jobs", quiet=True), job))
+    Console().print(by_hand(cancel, _settings(config, "jobs", quiet=True), job))
 
 
 @jobs_app.command("confirm")

@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dicom_node.errors import ConfigurationError
@@ -159,6 +159,21 @@ class RetentionSettings(Section):
     min_free_mb: int = Field(default=1024, ge=0, description="below this the receiver answers 0xA700")
 
 
+class AuditSettings(Section):
+    """[audit]: the audit trail of PS3.15 A.5, in data_dir/audit and, where a host is named, at a syslog server."""
+
+    enabled: bool = False
+    syslog_host: str = ""
+    syslog_port: Port = 6514
+    syslog_transport: Literal["tls", "udp"] = "tls"
+
+    @model_validator(mode="after")
+    def _forwards_what_is_written(self) -> AuditSettings:
+        if self.syslog_host and not self.enabled:
+            raise ValueError("syslog_host without enabled = true: nothing would be audited")
+        return self
+
+
 class DatabaseSettings(Section):
     """[database]. Empty = SQLite in the data folder."""
 
@@ -203,6 +218,7 @@ class Settings(BaseSettings):
     report: ReportSettings = ReportSettings()
     security: SecuritySettings = SecuritySettings()
     retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()
     database: DatabaseSettings = DatabaseSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()

@@ -50,6 +50,11 @@ class DataFolder:
         return self.spool / "commitments"
 
     @property
+    def audit(self) -> Path:
+        """The audit trail: the one place outside of objects that names patients."""
+        return self.root / "audit"
+
+    @property
     def roles(self) -> Path:
         """One lock file a role, held by its living processes."""
         return self.root / "roles"

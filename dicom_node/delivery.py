@@ -8,12 +8,15 @@ result is delivered only when it has (`commitment_keeper`).
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pydicom
 
+from dicom_node.audit import SENT, AuditTrail, Far, trail_of
+from dicom_node.audited_files import study_of
 from dicom_node.commitments import CommitmentDesk, Transaction
 from dicom_node.config import DestinationSettings, Settings
 from dicom_node.data_folder import DataFolder
@@ -34,10 +37,17 @@ def deliver(
     ledger = _with_all_objects(folder, destination)
     missing = [folder.path / item.file for item in ledger.objects if not item.sent]
     worth_retrying = False
+    trail, far, study = trail_of(settings, "sender"), Far(destination.ae_title, destination.host), None
+    if missing and trail.folder is not None and (study := study_of(missing)) is not None:
+        trail.begins(far, study, SENT)
+    outcomes: dict[Path, SendOutcome] = {}
     for path, outcome in send_files(remote_node(settings, destination), settings.node.ae_title, missing):
+        outcomes[path] = outcome
         ledger = replace(ledger, objects=tuple(_noted(item, path.name, outcome) for item in ledger.objects))
         folder.write_ledger(ledger)
         worth_retrying |= outcome.worth_retrying and not _has_it(outcome)
+    if study is not None:
+        _audit(trail, far, outcomes)
     if all(item.sent for item in ledger.objects):
         if destination.storage_commitment and not all(item.committed for item in ledger.objects):
             return ask_to_keep(folder, ledger, settings)
@@ -46,6 +56,16 @@ def deliver(
         ledger = replace(ledger, failure=_refusals(ledger))
     folder.write_ledger(ledger)
     return ledger
+
+
+def _audit(trail: AuditTrail, far: Far, outcomes: Mapping[Path, SendOutcome]) -> None:
+    """What went over, and what did not: a message each."""
+    for over in (True, False):
+        some = [path for path, outcome in outcomes.items() if _has_it(outcome) is over]
+        study = study_of(some)
+        if study is not None:
+            failure = "" if over else "; ".join(sorted({outcomes[path].text for path in some}))
+            trail.transferred(far, study, SENT, failure=failure)
 
 
 def ask_to_keep(folder: ResultFolder, ledger: DeliveryLedger, settings: Settings) -> DeliveryLedger:

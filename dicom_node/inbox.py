@@ -71,6 +71,7 @@ class Upload:
         self.path = path
         self.answer = answer  # known before the first byte: nothing is written
         self.failure: Status | None = None
+        self.study: tuple[str, str] | None = None  # and patient, once its header was read
         self.bytes = 0
         self._on_its_way = 0
         self._fd = -1
@@ -187,6 +188,8 @@ class AssociationLedger:
         self.peer = peer
         self.caller = caller
         self.counts: Counter[str] = Counter()
+        self.studies: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
+        """What came of each (Study Instance UID, Patient ID): objects by outcome and SOP class, for the audit trail."""
         self._inbox = inbox
         self._spool = inbox.spool
         self._numbers = count(1)
@@ -258,6 +261,8 @@ class AssociationLedger:
         finally:
             upload.close()
         self.counts[outcome] += 1
+        if upload.study is not None:
+            self.studies[upload.study][outcome, upload.request.sop_class_uid] += 1
         self.counts["bytes"] += upload.bytes
         return status
 
@@ -272,6 +277,8 @@ class AssociationLedger:
         mismatch = _mismatch(header, upload.request)
         if mismatch is not None:
             return "refused", mismatch
+        upload.study = header.text("StudyInstanceUID"), header.text("PatientID")
+        self.studies.setdefault(upload.study, Counter())
         way = route(arrival_of(header), self.peer, upload.request.origin)
         if not way.keep:
             return self._not_kept(way)

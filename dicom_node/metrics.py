@@ -14,7 +14,9 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from dicom_node import version
+from dicom_node.audit_forwarding import waiting_bytes
 from dicom_node.config import Settings
+from dicom_node.data_folder import DataFolder
 from dicom_node.job_board import Board, JobCard
 from dicom_node.readiness import Readiness
 from dicom_node.results import DELIVERY_STATES
@@ -66,6 +68,10 @@ class Metrics:
         yield _gauge("disk_free_bytes", "Free space where the data folder lies", {(): readiness.free_bytes})
         limit = self._settings.retention.min_free_mb * 2**20
         yield _gauge("disk_limit_bytes", "Below this the receiver refuses cines (0xA700)", {(): limit})
+        waiting = (
+            waiting_bytes(DataFolder(self._settings.node.data_dir).audit) if self._settings.audit.syslog_host else 0
+        )
+        yield _gauge("audit_waiting_bytes", "Of the audit trail, not yet taken by the syslog server", {(): waiting})
         yield from _arrivals(board)
         yield from _jobs(board)
         yield from self._deliveries(board)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from dicom_node.audit import SOFTWARE_CONFIGURATION, person, trail_of
 from dicom_node.config import Settings
 from dicom_node.errors import ConfigurationError
 from onnx_models.errors import OnnxModelsError
@@ -54,4 +55,7 @@ def approve(settings: Settings, approval: Approval) -> str:
         line = activate(settings.models.dir, (approval.model, approval.version), activation, datetime.now(UTC))
     except OnnxModelsError as error:
         raise ConfigurationError(str(error)) from error
+    sentence = f"{line.id} {line.version} ({line.sha256[:12]}) is {line.role}: {line.reason}"
+    trail = trail_of(settings, "models activate")
+    trail.alert(SOFTWARE_CONFIGURATION, sentence, person(name=line.approver), ("thing", line.id), failed=False)
     return f"{line.id} {line.version} is {line.role}, approved by {line.approver}"

@@ -23,6 +23,7 @@ import pydicom
 import structlog
 from pydicom.errors import InvalidDicomError
 
+from dicom_node.audit import trail_of
 from dicom_node.baseline_rules import choice_terms
 from dicom_node.cine_header import read_facts
 from dicom_node.config import DestinationSettings, Settings
@@ -65,7 +66,8 @@ class Asking:
         left_s = self.deadline_s - time.monotonic()
         if left_s <= 0:
             raise UnreachableError(f"{self.destination.ae_title} did not answer in time")
-        return PacsCall(remote_node(self.settings, self.destination), self.settings.node.ae_title, left_s)
+        trail = trail_of(self.settings, "sender")
+        return PacsCall(remote_node(self.settings, self.destination), self.settings.node.ae_title, left_s, trail)
 
 
 def sources_of(settings: Settings) -> tuple[DestinationSettings, ...]:

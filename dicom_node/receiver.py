@@ -21,6 +21,7 @@ from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.acquisition import ANY, AssociationSummary, Peer, PeerRole
+from dicom_node.audit import RECEIVED, AuditTrail, Far, Study, trail_of
 from dicom_node.commitments import PUSH_MODEL, CommitmentDesk, take_report
 from dicom_node.inbox import (
     IMPLEMENTATION_CLASS_UID,
@@ -70,6 +71,7 @@ class ReceiverSettings:
     ssl_context: ssl.SSLContext | None = None
     share_port: bool = False
     limits: SpoolLimits = field(default_factory=SpoolLimits)
+    audit: AuditTrail = field(default_factory=AuditTrail)
 
 
 def receiver_settings(settings: Settings, ssl_context: ssl.SSLContext | None = None) -> ReceiverSettings:
@@ -102,6 +104,7 @@ def receiver_settings(settings: Settings, ssl_context: ssl.SSLContext | None = N
         ssl_context=ssl_context,
         share_port=settings.node.receivers > 1,
         limits=SpoolLimits(reserve_bytes=settings.retention.min_free_mb << 20),
+        audit=trail_of(settings, "receiver"),
     )
 
 
@@ -178,6 +181,7 @@ class SpoolingStorage:
         peer = self._peer(title, host)
         if peer is None:
             structlog.get_logger().warning("association_rejected", reason="unknown peer", calling=title, host=host)
+            self._settings.audit.turned_away(Far(title, host), "an unknown peer asked for an association")
             return CALLING_TITLE_UNKNOWN
         self._ledgers[assoc] = self._inbox.begin(peer, title, host)
         proposed: dict[str, dict[str, None]] = {}
@@ -233,10 +237,20 @@ class SpoolingStorage:
 
     def commit(self, assoc: NodeAssociation, upload: Any) -> int:
         """The status of a complete object; on success it is on disk."""
-        status = self._ledgers[assoc].commit(upload)
+        ledger = self._ledgers[assoc]
+        known = len(ledger.studies)
+        status = ledger.commit(upload)
+        if len(ledger.studies) > known:
+            study, patient = list(ledger.studies)[-1]
+            self._settings.audit.begins(Far(*ledger.caller), Study(study, patient), RECEIVED)
         if status is not Status.SUCCESS:
             structlog.get_logger().warning("object_refused", status=f"0x{status:04X}", bytes=upload.bytes)
         return int(status)
+
+    def distrusted(self, host: str, reason: str) -> None:
+        """A peer whose TLS handshake failed."""
+        structlog.get_logger().warning("tls_handshake_failed", host=host, reason=reason)
+        self._settings.audit.turned_away(Far("", host), f"TLS handshake failed: {reason}")
 
     def ended(self, assoc: NodeAssociation) -> None:
         """Close the association's ledger and tell who waits."""
@@ -244,6 +258,7 @@ class SpoolingStorage:
         if ledger is None:
             return
         summary = ledger.close()
+        self._settings.audit.received(Far(*ledger.caller), ledger.studies)
         structlog.get_logger().info("association_ended", **Counter(ledger.counts), association=ledger.association_id)
         if self._notify is not None:
             self._notify(summary)

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import build_context, build_role, evt
+from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
 )
 
+from dicom_node.audit import FETCHED, AuditTrail, Far
+from dicom_node.audited_files import study_of
 from dicom_node.errors import UnreachableError
 from dicom_node.spool import file_stem
 from dicom_node.status import Status, describe
@@ -61,6 +65,11 @@ class PacsCall:
     remote: RemoteNode
     calling_ae_title: str
     limit_s: float = 30.0
+    audit: AuditTrail = field(default_factory=AuditTrail)
+
+    @property
+    def far(self) -> Far:
+        return Far(self.remote.ae_title, self.remote.host)
 
 
 def find_series(call: PacsCall, query: SeriesQuery) -> tuple[FoundSeries, ...]:
@@ -72,6 +81,8 @@ def find_series(call: PacsCall, query: SeriesQuery) -> tuple[FoundSeries, ...]:
         return ()  # an identifier that matches others is none
     deadline = time.monotonic() + call.limit_s
     assoc = _open(call, [build_context(StudyRootQueryRetrieveInformationModelFind)])
+    asked = encode(_study_level(query), is_implicit_vr=False, is_little_endian=True) or b""
+    call.audit.queried(call.far, StudyRootQueryRetrieveInformationModelFind, asked, ExplicitVRLittleEndian)
     try:
         found = []
         for study in list(_answers(assoc, _study_level(query), deadline)):
@@ -129,6 +140,9 @@ def get_instances(call: PacsCall, wanted: WantedInstances, folder: Path) -> tupl
             _check(call.remote, status, deadline)
     finally:
         _leave(assoc)
+        fetched = study_of(paths) if call.audit.folder is not None else None
+        if fetched is not None:
+            call.audit.transferred(call.far, fetched, FETCHED)
     return tuple(paths)
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node import role_locks, service_notify
+from dicom_node.audit import trail_of
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.spool import Spool
@@ -101,6 +102,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 def run_sender(settings: Settings, stop: threading.Event) -> None:
     """Deliver until `stop` is set."""
     from dicom_node import engine, workflow
+    from dicom_node.audit_forwarding import AuditForwarder
     from dicom_node.commitment_keeper import CommitmentKeeper
     from dicom_node.jobs import JobBook
     from dicom_node.tls import remote_node
@@ -117,6 +119,9 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
         for destination in settings.destination:
             keeper = CommitmentKeeper(settings, destination, workflow.order_delivery)
             keepers.enter_context(_commitments_kept(folder, keeper, stop))
+        if settings.audit.syslog_host:
+            post = AuditForwarder(settings)
+            keepers.enter_context(_in_thread("audit forwarding", lambda: post.watch(stop)))
         stop.wait()
 
 
@@ -132,7 +137,13 @@ def _commitments_kept(folder: DataFolder, keeper: CommitmentKeeper, stop: thread
                     keeper.watch(stop)
             stop.wait(_OTHER_SENDER_S)
 
-    thread = threading.Thread(target=keep, name=f"commitments of {keeper.destination.name}", daemon=True)
+    with _in_thread(f"commitments of {keeper.destination.name}", keep):
+        yield
+
+
+@contextmanager
+def _in_thread(name: str, work: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=work, name=name, daemon=True)
     thread.start()
     yield
     thread.join(1.0)  # it may wait for a peer; the process ends without it
@@ -161,7 +172,10 @@ def run_role(settings: Settings, role: str) -> None:
     folder = DataFolder(settings.node.data_dir)
     folder.prepare()
     with role_locks.alive(folder.roles, role), service_notify.watched(lambda: _fault(settings, role)):
+        trail = trail_of(settings, role)
+        trail.started()
         ROLES[role](settings, stop)
+        trail.started(ends=True)
     log.info("stopped")
     # The engine's and the web server's daemon threads may still wait on sockets; everything durable is on disk.
     os._exit(0)

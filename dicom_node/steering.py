@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from dicom_node.audit import RESTRICTED_FUNCTION, SENT, Far, person, trail_of
+from dicom_node.audited_files import study_of
 from dicom_node.config import Settings, result_digest
 from dicom_node.data_folder import DataFolder
 from dicom_node.earlier_results import matched_lesion
@@ -78,6 +80,14 @@ def cancel(settings: Settings, name: str) -> str:
     return f"cancelled job {name}"
 
 
+def by_hand(deed: Callable[[Settings, str], str], settings: Settings, name: str) -> str:
+    """A deed that somebody at this machine asks for: done, and written into the audit trail."""
+    outcome = deed(settings, name)
+    trail = trail_of(settings, "jobs")
+    trail.alert(RESTRICTED_FUNCTION, f"{deed.__name__} asked for by command", person(), ("job", name), failed=False)
+    return outcome
+
+
 def grant_wishes(settings: Settings) -> None:
     """Do what was asked for on the page. A wish that cannot be granted is dropped with its reason in the log."""
     box = WishBox(DataFolder(settings.node.data_dir).wishes)
@@ -101,4 +111,9 @@ def send_paths(settings: Settings, paths: Sequence[Path], destination: str) -> I
     ]
     if not files:
         raise ConfigurationError("none of the paths names a file")
-    yield from send_files(remote_node(settings, target), settings.node.ae_title, files)
+    trail, far = trail_of(settings, "send"), Far(target.ae_title, target.host)
+    for path, outcome in send_files(remote_node(settings, target), settings.node.ae_title, files):
+        sent = study_of([path])
+        if sent is not None:
+            trail.transferred(far, sent, SENT, failure="" if outcome.delivered else outcome.text)
+        yield path, outcome

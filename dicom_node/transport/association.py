@@ -61,6 +61,9 @@ class StorageService(Protocol):
     def reported(self, assoc: Any, information: Dataset) -> int:
         """An N-EVENT-REPORT of Storage Commitment came (PS3.4 J.3.3): the status to answer."""
 
+    def distrusted(self, host: str, reason: str) -> None:
+        """A connection from there failed its TLS handshake: no certificate, an unknown one, no common cipher."""
+
     def ended(self, assoc: Any) -> None:
         """The association is over, however it ended."""
 

@@ -155,6 +155,8 @@ class Lobby(threading.Thread):
         except (BlockingIOError, ssl.SSLWantReadError):
             self._selector.modify(guest.sock, selectors.EVENT_READ, guest)
         except OSError as error:  # a reset, or a TLS handshake that failed
+            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+                self._storage.distrusted(guest.address[0], error.reason or type(error).__name__)
             self._dismiss(guest, type(error).__name__)
         else:
             self._lead_in(guest)

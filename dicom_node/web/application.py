@@ -16,11 +16,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from dicom_node import metrics, version
+from dicom_node.audit import RESTRICTED_FUNCTION, person, trail_of
 from dicom_node.errors import NodeError, UnknownJobError
 from dicom_node.web import pages, words
 from dicom_node.web.guard import Guard
 from dicom_node.web.site import Site
-from dicom_node.wishes import Wish
+from dicom_node.wishes import Deed, Wish
 
 log = structlog.get_logger()
 
@@ -90,14 +91,18 @@ class _Handlers:
         return FileResponse(folder / file, media_type="image/png")
 
     def retry(self, request: Request) -> Response:
-        return self._ask(Wish(request.path_params["job"], "retry"))
+        return self._ask(request, "retry")
 
     def cancel(self, request: Request) -> Response:
-        return self._ask(Wish(request.path_params["job"], "cancel"))
+        return self._ask(request, "cancel")
 
-    def _ask(self, wish: Wish) -> Response:
+    def _ask(self, request: Request, deed: Deed) -> Response:
+        wish = Wish(request.path_params["job"], deed)
         self._site.ask(wish)
         log.info("asked for on the page", deed=wish.deed, job=wish.job)
+        visitor = person(request.client.host if request.client else "unknown")
+        trail = trail_of(self._site.settings, "web")
+        trail.alert(RESTRICTED_FUNCTION, f"{deed} asked for on the page", visitor, ("job", wish.job), failed=False)
         return RedirectResponse(f"/jobs/{wish.job}", status_code=303)
 
     async def health(self, _request: Request) -> Response:

@@ -115,7 +115,7 @@ def test_a_foreign_page_cannot_press_the_buttons(pages: Pages, day: WardDay) -> 
 
 
 def test_a_button_writes_a_wish_and_rings_the_worker(tmp_path: Path) -> None:
-    settings = load_settings(None, node={"data_dir": tmp_path, "port": 1})
+    settings = load_settings(None, node={"data_dir": tmp_path, "port": 1}, audit={"enabled": True})
     DataFolder(tmp_path).prepare()
     node = WardDay(settings, datetime.now(UTC))
     node.order("job", 1.0, failure="the disk was full")
@@ -128,6 +128,9 @@ def test_a_button_writes_a_wish_and_rings_the_worker(tmp_path: Path) -> None:
     assert [answer.status for answer in unknown] == [404, 404]
     assert WishBox(node.folder.wishes).waiting() == [Wish("job", "retry")]
     assert spool.doorbell.wait(0)
+    audited = [line for file in DataFolder(tmp_path).audit.iterdir() for line in file.read_text().splitlines()]
+    assert len(audited) == 2, "each press, and nothing for jobs that are not there"
+    assert all('UserID="visitor@127.0.0.1"' in line and 'ParticipantObjectID="job"' in line for line in audited)
 
 
 def test_a_wish_in_vain_is_dropped_and_the_others_are_granted(tmp_path: Path) -> None:
