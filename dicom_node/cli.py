@@ -217,9 +217,9 @@ def jobs_cancel(job: str, config: Config = None) -> None:
 @jobs_app.command("confirm")
 def jobs_confirm(job: str, config: Config = None) -> None:
     """A reader's word that the job's lesion is the one of its baseline: a new revision shares its tracking UID."""
-    from dicom_node.steering import confirm
+    from dicom_node.steering import by_hand, confirm
 
-    Console().print(confirm(_settings(config, "jobs", quiet=True), job))
+    Console().print(by_hand(confirm, _settings(config, "jobs", quiet=True), job))
 
 
 @models_app.command("list")
