@@ -39,10 +39,10 @@ from processing.kernels.gauss_newton import (
     VAR_Z,
     X,
     Z,
-    add_spot,
 )
-from processing.kernels.localization import localize_frames
-from processing.kernels.maxima import matched_filter_stack
+from processing.kernels.jit import in_blocks
+from processing.kernels.localization import localize_frames, subtract_spots
+from processing.kernels.maxima import BLOCK_FRAMES, matched_filter_stack
 from processing.point_spread import LARGEST_SIGMA_PX, SMALLEST_SIGMA_PX, PointSpread, guessed_spread
 
 CLEAR_SCORE = 8.0
@@ -131,13 +131,19 @@ def threshold(
     floor_au: float,
 ) -> Calibration:
     """Noise and threshold for a given PSF; the noise is measured on what the spots already `known` leave."""
-    taps = spread.taps()
-    filtered = matched_filter_stack(sample, *taps)
-    left = filtered if not len(known) else matched_filter_stack(without(sample, spread, known), *taps)
+    filtered = answers(sample, spread)
+    left = filtered if not len(known) else answers(without(sample, spread, known), spread)
     noise = measure_noise(sample, left, spread, floor_au, parameters.detection.tile_px)
     k = choose_sigma(filtered, noise, spread, parameters.detection)
     part = rayleigh_noise(beside(sample, spread, known), floor_au) if noise.rician else 0.0
     return Calibration(spread, thresholds(noise, k), k, float("nan"), part)
+
+
+def answers(frames: NDArray[np.float32], spread: PointSpread) -> NDArray[np.float32]:
+    """The matched filter's answer to each frame."""
+    out = np.empty(frames.shape, dtype=np.float32)
+    matched_filter_stack(frames, *spread.taps(), out)
+    return out
 
 
 def beside(frames: NDArray[np.float32], spread: PointSpread, spots: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -153,11 +159,7 @@ def beside(frames: NDArray[np.float32], spread: PointSpread, spots: NDArray[np.f
 def without(frames: NDArray[np.float32], spread: PointSpread, spots: NDArray[np.float64]) -> NDArray[np.float32]:
     """Frames minus the model of these spots (rows as `find` gives them)."""
     left = frames.copy()
-    half = 6 * max(spread.half_px) + 16
-    gz, gx = np.empty((2, half)), np.empty((2, half))
-    for spot in spots:
-        sigma_z, sigma_x = spread.sigma_px[int(spot[PEAK_Z])]
-        add_spot(left[int(spot[COLUMNS])], spot, -1.0, sigma_z, sigma_x, gz, gx)
+    subtract_spots(left, spots, spread.sigma_px.copy(), spread.half_px)
     return frozen_array("frames", left, np.float32, 3)
 
 
@@ -205,7 +207,6 @@ def find(
     frames: NDArray[np.float32], calibration: Calibration, parameters: LocalizationParameters
 ) -> NDArray[np.float64]:
     """Spots of all frames in order, float64 (spot, COLUMNS + 1); the last column is the frame."""
-    taps_z, taps_x = calibration.spread.taps()
     rows, columns = frames.shape[1:]
     most = ((rows + 1) // 2) * ((columns + 1) // 2) + 1
     known = calibration.bubbles_per_frame
@@ -214,13 +215,7 @@ def find(
     first = 0
     while first < len(frames):
         last = min(first + max(SPOT_BYTES // (capacity * COLUMNS * 8), 1), len(frames))
-        spots = np.empty((last - first, capacity, COLUMNS))
-        counts = np.zeros(last - first, dtype=np.int64)
-        localize_frames(
-            frames[first:last], calibration.threshold_au, calibration.spread.sigma_px, taps_z, taps_x,
-            parameters.sweeps, parameters.score_share * calibration.threshold_sigma, calibration.rician_au,
-            rice_table(), spots, counts,
-        )  # fmt: skip
+        spots, counts = find_at_most(frames[first:last], calibration, parameters, capacity)
         if counts.max() > capacity // 2 and capacity < most:
             # Spots may have been turned away for want of room: once more with enough.
             capacity = min(4 * capacity, most)
@@ -230,6 +225,25 @@ def find(
         found.append(np.column_stack([spots[inside], frame]))
         first = last
     return np.concatenate(found)
+
+
+def find_at_most(
+    frames: NDArray[np.float32], calibration: Calibration, parameters: LocalizationParameters, capacity: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Spots of each frame, (frame, capacity, COLUMNS), and how many there are, (frame,)."""
+    spots = np.empty((len(frames), capacity, COLUMNS))
+    counts = np.zeros(len(frames), dtype=np.int64)
+    taps_z, taps_x = calibration.spread.taps()
+
+    def work(first: int, last: int) -> None:
+        localize_frames(
+            frames, first, last, calibration.threshold_au, calibration.spread.sigma_px, taps_z, taps_x,
+            parameters.sweeps, parameters.score_share * calibration.threshold_sigma, calibration.rician_au,
+            rice_table(), spots, counts,
+        )  # fmt: skip
+
+    in_blocks(work, len(frames), BLOCK_FRAMES)
+    return spots, counts
 
 
 def localize(
@@ -243,7 +257,8 @@ def localize(
     frames = np.ascontiguousarray(frozen_array("amplitude_au", amplitude_au, np.float32, 3))
     if not len(frames):
         return no_localizations()
-    if not np.isfinite(frames).all():
+    # The smallest and largest value show NaN and infinity at a fraction of a look at every pixel.
+    if not (np.isfinite(frames.min()) and np.isfinite(frames.max())):
         raise InvalidValueError("amplitude_au must be finite: masked pixels are filled before (fill_masked)")
     spots = find(frames, calibration, parameters)
     # A spot's own residual follows local disturbance, the pooled one is steady: weighted by what each rests on.

@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 
 from processing.errors import InvalidValueError
 from processing.frozen_arrays import frozen_array
-from processing.kernels.maxima import gaussian_taps
 
 SMALLEST_SIGMA_PX = 0.6
 """Below, a spot is a single pixel and its sub-pixel position is not in the data (Nyquist of the Gaussian)."""
 LARGEST_SIGMA_PX = 8.0
+
+
+def gaussian_taps(sigma_px: NDArray[np.float64], half: int) -> NDArray[np.float32]:
+    """exp(-k^2 / 2 sigma^2) for |k| <= half, float32 (sigma, 2 half + 1)."""
+    k = np.arange(-half, half + 1)
+    return np.exp(-(k**2) / (2.0 * sigma_px[:, None] ** 2)).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +46,7 @@ class PointSpread:
     def taps(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Taps of each row's matched filter in z and in x, (z, 2 half + 1) each."""
         half_z, half_x = self.half_px
-        return (
-            np.stack([gaussian_taps(float(s), half_z) for s in self.sigma_px[:, 0]]),
-            np.stack([gaussian_taps(float(s), half_x) for s in self.sigma_px[:, 1]]),
-        )
+        return gaussian_taps(self.sigma_px[:, 0], half_z), gaussian_taps(self.sigma_px[:, 1], half_x)
 
     def filter_weights(self) -> NDArray[np.float64]:
         """Weights of the matched filter at the median width, on the support of its box; they answer amplitude 1."""

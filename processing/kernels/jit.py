@@ -8,6 +8,7 @@ service compiles once an installation. No explicit signatures: they would refuse
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar, cast
 
 import numba
@@ -24,3 +25,18 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
 def parallel_jit(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a kernel whose `prange` loops run on numba's threads; only ever called from one thread at a time."""
     return cast("Callable[P, R]", numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)(function))
+
+
+def in_blocks(work: Callable[[int, int], None], count: int, block: int) -> None:
+    """Call `work(first, last)` for every block of 0 to `count` on as many threads as numba may use.
+
+    For kernels whose items are independent and take long. A `prange` around such a kernel would compile the whole of it
+    twice more (10 s for the localizer); kernels release the GIL, so plain threads keep the cores as busy.
+    """
+    threads = numba.get_num_threads()
+    if threads == 1 or count <= block:
+        work(0, count)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, k, min(k + block, count)) for k in range(0, count, block)]:
+            done.result()

@@ -68,6 +68,27 @@ def root(parent: NDArray[np.int64], node: int) -> int:
 
 
 @jit
+def first_not_below(values: NDArray[np.float64], first: int, last: int, low: float) -> int:
+    """Index of the first of the sorted values[first:last] that is not below `low`; `last` where there is none."""
+    while first < last:
+        middle = (first + last) // 2
+        if values[middle] < low:
+            first = middle + 1
+        else:
+            last = middle
+    return first
+
+
+@jit
+def doubled(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same values at the front of twice the room."""
+    out = np.empty(2 * len(values), dtype=np.int64)
+    for k in range(len(values)):
+        out[k] = values[k]
+    return out
+
+
+@jit
 def link_pass(
     starts: NDArray[np.int64],
     z: NDArray[np.float64],
@@ -93,8 +114,8 @@ def link_pass(
     # Alive tracks end in one of the last gaps + 1 frames, each at a detection of its own; new ones come on top.
     capacity = most * (gaps + 2) + 1
     tracks = np.empty((capacity, 9))
-    partner[:] = -1
-    gains[:] = 0.0
+    for n in range(len(partner)):
+        partner[n], gains[n] = -1, 0.0
     parent = np.empty(capacity + most, dtype=np.int64)
     members = np.empty(capacity + most, dtype=np.int64)
     taken = np.empty(most, dtype=np.bool_)
@@ -114,7 +135,8 @@ def link_pass(
         for t in range(alive):
             if step - tracks[t, SEEN] <= gaps + 1:
                 if kept < t:
-                    tracks[kept] = tracks[t]
+                    for column in range(9):
+                        tracks[kept, column] = tracks[t, column]
                 kept += 1
         alive = kept
         pairs = 0
@@ -123,8 +145,7 @@ def link_pass(
             last = int(tracks[t, LAST])
             dt = step - tracks[t, SEEN]
             low, high = z[last] - reach * dt, z[last] + reach * dt
-            begin = np.searchsorted(z[first : first + spots], low)
-            for s in range(begin, spots):
+            for s in range(first_not_below(z, first, first + spots, low) - first, spots):
                 if z[first + s] > high:
                     break
                 gain = link_gain(
@@ -132,9 +153,11 @@ def link_pass(
                 )
                 if gain > 0.0:
                     if pairs == len(pair_gain):
-                        pair_track = np.concatenate((pair_track, pair_track))
-                        pair_spot = np.concatenate((pair_spot, pair_spot))
-                        pair_gain = np.concatenate((pair_gain, pair_gain))
+                        pair_track, pair_spot = doubled(pair_track), doubled(pair_spot)
+                        more = np.empty(2 * pairs)
+                        for p in range(pairs):
+                            more[p] = pair_gain[p]
+                        pair_gain = more
                     pair_track[pairs], pair_spot[pairs], pair_gain[pairs] = t, s, gain
                     pairs += 1
         # Tracks and spots that compete form clusters, solved one by one.
@@ -170,13 +193,18 @@ def link_pass(
             columns = size - rows
             for c in range(columns):
                 place[members[heads[n] + rows + c]] = c
-            gain_matrix = np.full((rows, columns), -np.inf)
+            gain_matrix = np.empty((rows, columns))
             for r in range(rows):
+                for c in range(columns):
+                    gain_matrix[r, c] = -np.inf
                 t = members[heads[n] + r]
                 for p in range(pair_from[t], pair_from[t + 1]):
                     gain_matrix[r, place[alive + pair_spot[p]]] = pair_gain[p]
             if rows == 1:
-                chosen[0] = np.argmax(gain_matrix[0])
+                chosen[0] = 0
+                for c in range(1, columns):
+                    if gain_matrix[0, c] > gain_matrix[0, chosen[0]]:
+                        chosen[0] = c
             else:
                 assign(gain_matrix, rows, columns, chosen)
             for r in range(rows):

@@ -1,29 +1,31 @@
-"""Detection and Gaussian fit of all spots of a stack, frame by frame and in parallel.
+"""Detection and Gaussian fit of all spots of a stack, frame by frame.
 
 Each frame writes its own rows, so the answer does not depend on the number of threads.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from processing.kernels.crowding import charge_neighbours
 from processing.kernels.gauss_newton import (
     AMPLITUDE,
+    COLUMNS,
     OVERLAP,
     PEAK_X,
     PEAK_Z,
     SCORE,
+    Workspace,
     X,
     Z,
     add_spot,
     fit_spot,
     judge_spot,
+    workspace_of,
 )
-from processing.kernels.jit import jit, parallel_jit
-from processing.kernels.maxima import local_maxima, matched_filter, scratch_of
+from processing.kernels.jit import jit
+from processing.kernels.maxima import copy_frame, filter_weights, local_maxima, matched_filter, scratch_of
 from processing.kernels.rician import refit_rician
 
 STEPS = 8
@@ -40,24 +42,37 @@ SAME_SPOT = 0.6
 
 
 @jit
+def vertex(before: np.float32, top: np.float32, after: np.float32) -> float:
+    """Where the parabola through three samples around a maximum has its top, in samples from the middle one."""
+    bend = float(before) - 2.0 * float(top) + float(after)
+    return 0.5 * (float(before) - float(after)) / bend if bend < 0.0 else 0.0
+
+
+@jit
 def fit_peaks(
     image: NDArray[np.float32],
     sigmas: NDArray[np.float64],
     halves: tuple[int, int],
+    filtered: NDArray[np.float32],
     peaks: NDArray[np.int32],
     found: int,
     spots: NDArray[np.float64],
     count: int,
-    g: NDArray[np.float64],
+    work: Workspace,
 ) -> int:
-    """Fit a spot at each peak and append those that converge to the first `count` rows; return the new count."""
+    """Fit a spot at each peak and append those that converge to the first `count` rows; return the new count.
+
+    A fit starts at the top of the parabolas through the filter's answer, within a twentieth of a pixel of its end.
+    """
     for k in range(found):
         if count == spots.shape[0]:
             break
-        i, j = peaks[k, 0], peaks[k, 1]
+        i, j = int(peaks[k, 0]), int(peaks[k, 1])
         spot = spots[count]
-        spot[Z], spot[X], spot[PEAK_Z], spot[PEAK_X], spot[OVERLAP] = i, j, i, j, 0.0
-        if fit_spot(image, sigmas[i, 0], sigmas[i, 1], halves[0], halves[1], np.int64(STEPS), spot, g[0], g[1]):
+        spot[Z] = i + vertex(filtered[i - 1, j], filtered[i, j], filtered[i + 1, j])
+        spot[X] = j + vertex(filtered[i, j - 1], filtered[i, j], filtered[i, j + 1])
+        spot[PEAK_Z], spot[PEAK_X], spot[OVERLAP] = i, j, 0.0
+        if fit_spot(image, sigmas[i, 0], sigmas[i, 1], halves[0], halves[1], np.int64(STEPS), spot, work):
             count += 1
     return count
 
@@ -87,7 +102,8 @@ def drop_spots(spots: NDArray[np.float64], count: int) -> int:
     for k in range(count):
         if spots[k, AMPLITUDE] > 0.0:
             if kept < k:
-                spots[kept] = spots[k]
+                for column in range(spots.shape[1]):
+                    spots[kept, column] = spots[k, column]
             kept += 1
     return kept
 
@@ -98,7 +114,7 @@ def merge_spots(
     sigmas: NDArray[np.float64],
     spots: NDArray[np.float64],
     count: int,
-    g: NDArray[np.float64],
+    work: Workspace,
 ) -> int:
     """Of two fits that ran into one place give the weaker one's light back to `residual` and drop it."""
     for k in range(count):
@@ -109,7 +125,7 @@ def merge_spots(
             weaker = spots[m, AMPLITUDE] > spots[k, AMPLITUDE] or (spots[m, AMPLITUDE] == spots[k, AMPLITUDE] and m < k)
             dz, dx = (spots[m, Z] - spots[k, Z]) / sigmas[row, 0], (spots[m, X] - spots[k, X]) / sigmas[row, 1]
             if weaker and dz * dz + dx * dx < SAME_SPOT * SAME_SPOT:
-                add_spot(residual, spots[k], 1.0, sigmas[row, 0], sigmas[row, 1], g[0], g[1])
+                add_spot(residual, spots[k], 1.0, sigmas[row, 0], sigmas[row, 1], work)
                 spots[k, AMPLITUDE] = 0.0
                 break
     return drop_spots(spots, count)
@@ -123,7 +139,7 @@ def sweep(
     sweeps: int,
     spots: NDArray[np.float64],
     count: int,
-    g: NDArray[np.float64],
+    work: Workspace,
 ) -> None:
     """Refit every overlapping spot on the residual plus its own light: Gauss-Seidel, at most `sweeps` passes."""
     for _ in range(sweeps):
@@ -133,11 +149,9 @@ def sweep(
                 row = int(spots[k, PEAK_Z])
                 sigma_z, sigma_x = sigmas[row, 0], sigmas[row, 1]
                 z, x = spots[k, Z], spots[k, X]
-                add_spot(residual, spots[k], 1.0, sigma_z, sigma_x, g[0], g[1])
-                if fit_spot(
-                    residual, sigma_z, sigma_x, halves[0], halves[1], np.int64(SWEEP_STEPS), spots[k], g[0], g[1]
-                ):
-                    add_spot(residual, spots[k], -1.0, sigma_z, sigma_x, g[0], g[1])
+                add_spot(residual, spots[k], 1.0, sigma_z, sigma_x, work)
+                if fit_spot(residual, sigma_z, sigma_x, halves[0], halves[1], np.int64(SWEEP_STEPS), spots[k], work):
+                    add_spot(residual, spots[k], -1.0, sigma_z, sigma_x, work)
                     moved = max(moved, abs(spots[k, Z] - z) / sigma_z, abs(spots[k, X] - x) / sigma_x)
                 else:
                     spots[k, AMPLITUDE] = 0.0
@@ -154,18 +168,18 @@ def judge(
     halves: tuple[int, int],
     spots: NDArray[np.float64],
     count: int,
-    g: NDArray[np.float64],
+    work: Workspace,
 ) -> None:
     """Judge each spot on the frame, or on the residual plus its own light where neighbours were subtracted."""
     for k in range(count):
         row = int(spots[k, PEAK_Z])
         sigma_z, sigma_x = sigmas[row, 0], sigmas[row, 1]
         if spots[k, OVERLAP] > 0.0:
-            add_spot(residual, spots[k], 1.0, sigma_z, sigma_x, g[0], g[1])
-            judge_spot(residual, sigma_z, sigma_x, halves[0], halves[1], spots[k], g[0], g[1])
-            add_spot(residual, spots[k], -1.0, sigma_z, sigma_x, g[0], g[1])
+            add_spot(residual, spots[k], 1.0, sigma_z, sigma_x, work)
+            judge_spot(residual, sigma_z, sigma_x, halves[0], halves[1], spots[k], work)
+            add_spot(residual, spots[k], -1.0, sigma_z, sigma_x, work)
         else:
-            judge_spot(frame, sigma_z, sigma_x, halves[0], halves[1], spots[k], g[0], g[1])
+            judge_spot(frame, sigma_z, sigma_x, halves[0], halves[1], spots[k], work)
     charge_neighbours(spots, count, sigmas)
 
 
@@ -176,7 +190,7 @@ def keep_scored(
     spots: NDArray[np.float64],
     count: int,
     score: float,
-    g: NDArray[np.float64],
+    work: Workspace,
 ) -> int:
     """Drop spots below `score` (also NaN) or outside the frame; their light goes back to `residual`."""
     rows, columns = residual.shape
@@ -184,7 +198,7 @@ def keep_scored(
         inside = -0.5 <= spots[k, Z] <= rows - 0.5 and -0.5 <= spots[k, X] <= columns - 0.5
         if not (inside and spots[k, SCORE] >= score):
             row = int(spots[k, PEAK_Z])
-            add_spot(residual, spots[k], 1.0, sigmas[row, 0], sigmas[row, 1], g[0], g[1])
+            add_spot(residual, spots[k], 1.0, sigmas[row, 0], sigmas[row, 1], work)
             spots[k, AMPLITUDE] = 0.0
     return drop_spots(spots, count)
 
@@ -200,10 +214,11 @@ def part_overlaps(
     peaks: NDArray[np.int32],
     spots: NDArray[np.float64],
     count: int,
-    g: NDArray[np.float64],
+    work: Workspace,
     thresholds: NDArray[np.float32],
-    taps_z: NDArray[np.float32],
+    scaled_z: NDArray[np.float32],
     taps_x: NDArray[np.float32],
+    box: NDArray[np.float32],
     scratch: NDArray[np.float32],
     filtered: NDArray[np.float32],
 ) -> int:
@@ -211,31 +226,44 @@ def part_overlaps(
 
     The light of every spot is out of `residual`, also of those that stand alone and are not swept.
     """
-    residual[:] = frame
+    copy_frame(frame, residual)
     before = 0
     for search in range(2):
         for k in range(before, count):
             row = int(spots[k, PEAK_Z])
-            add_spot(residual, spots[k], -1.0, sigmas[row, 0], sigmas[row, 1], g[0], g[1])
+            add_spot(residual, spots[k], -1.0, sigmas[row, 0], sigmas[row, 1], work)
         mark_overlaps(spots, count, sigmas, halves)
-        sweep(residual, sigmas, halves, sweeps, spots, count, g)
-        count = merge_spots(residual, sigmas, spots, drop_spots(spots, count), g)
+        sweep(residual, sigmas, halves, sweeps, spots, count, work)
+        count = merge_spots(residual, sigmas, spots, drop_spots(spots, count), work)
         if search == 0:
-            matched_filter(residual, taps_z, taps_x, scratch, filtered)
+            matched_filter(residual, scaled_z, taps_x, box, scratch, filtered)
             found = local_maxima(filtered, frame.shape[1], thresholds, peaks)
             before = count
-            count = fit_peaks(residual, sigmas, halves, peaks, found, spots, count, g)
-    judge(frame, residual, sigmas, halves, spots, count, g)
-    kept = keep_scored(residual, sigmas, spots, count, score, g)
+            count = fit_peaks(residual, sigmas, halves, filtered, peaks, found, spots, count, work)
+    judge(frame, residual, sigmas, halves, spots, count, work)
+    kept = keep_scored(residual, sigmas, spots, count, score, work)
     if kept < count:
-        sweep(residual, sigmas, halves, sweeps, spots, kept, g)
+        sweep(residual, sigmas, halves, sweeps, spots, kept, work)
         kept = drop_spots(spots, kept)
     return kept
 
 
-@parallel_jit
+@jit
+def subtract_spots(
+    frames: NDArray[np.float32], spots: NDArray[np.float64], sigmas: NDArray[np.float64], halves: tuple[int, int]
+) -> None:
+    """Take the light of spots (spot, COLUMNS and their frame behind) out of frames (frame, z, x)."""
+    work = workspace_of(halves[0], halves[1])
+    for k in range(len(spots)):
+        row = int(spots[k, PEAK_Z])
+        add_spot(frames[int(spots[k, COLUMNS])], spots[k], -1.0, sigmas[row, 0], sigmas[row, 1], work)
+
+
+@jit
 def localize_frames(
     frames: NDArray[np.float32],
+    first: int,
+    last: int,
     thresholds: NDArray[np.float32],
     sigmas: NDArray[np.float64],
     taps_z: NDArray[np.float32],
@@ -247,40 +275,40 @@ def localize_frames(
     spots: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> None:
-    """Fill spots (frame, capacity, COLUMNS) and counts (frame,).
+    """Fill spots (frame, capacity, COLUMNS) and counts (frame,) of frames first to last.
 
     thresholds: (z, padded_width) on the matched filter's answer. sigmas: (z, 2) PSF width of each row. score: see
     SCORE; spots below are dropped. sweeps: Gauss-Seidel passes over frames in which spots overlap, 0 = none.
     rician: noise of one part where the frames are magnitudes, 0 = Gaussian noise; rice: table of `refit_rician`.
     """
-    count, rows, columns = frames.shape
-    half_z, half_x = taps_z.shape[1] // 2, taps_x.shape[1] // 2
-    halves = (half_z, half_x)
-    for block in numba.prange((count + 15) // 16):
-        scratch = scratch_of(rows, columns, half_z, half_x)
-        filtered = np.empty((rows, thresholds.shape[1]), dtype=np.float32)
-        frame = np.empty((rows, columns), dtype=np.float32)
-        residual = np.empty((rows, columns), dtype=np.float32)
-        peaks = np.empty((((rows + 1) // 2) * ((columns + 1) // 2), 2), dtype=np.int32)
-        g = np.empty((2, 2, 6 * max(half_z, half_x) + 16))
-        for f in range(block * 16, min(block * 16 + 16, count)):
-            # Read-only input would compile every inner kernel a second time: they all see this writable copy.
-            frame[:] = frames[f]
-            matched_filter(frame, taps_z, taps_x, scratch, filtered)
-            found = local_maxima(filtered, columns, thresholds, peaks)
-            counts[f] = 0
-            kept = fit_peaks(frame, sigmas, halves, peaks, found, spots[f], counts[f], g)
-            if sweeps > 0 and mark_overlaps(spots[f], kept, sigmas, halves):
-                kept = part_overlaps(
-                    frame, residual, sigmas, halves, sweeps, score, peaks, spots[f], kept, g, thresholds, taps_z,
-                    taps_x, scratch, filtered,
-                )  # fmt: skip
-                mark_overlaps(spots[f], kept, sigmas, halves)
-            judge(frame, residual, sigmas, halves, spots[f], kept, g)
-            kept = keep_scored(residual, sigmas, spots[f], kept, score, g)
-            if rician > 0.0:
-                for k in range(kept):
-                    if not spots[f, k, OVERLAP] > 0.0:
-                        sigma_z, sigma_x = sigmas[int(spots[f, k, PEAK_Z])]
-                        refit_rician(frame, sigma_z, sigma_x, half_z, half_x, rician, rice, spots[f, k], g[0], g[1])
-            counts[f] = kept
+    rows, columns = frames.shape[1:]
+    halves = (taps_z.shape[1] // 2, taps_x.shape[1] // 2)
+    scaled_z, box = filter_weights(taps_z, taps_x)
+    scratch = scratch_of(rows, columns, halves[0], halves[1])
+    filtered = np.empty((rows, thresholds.shape[1]), dtype=np.float32)
+    frame = np.empty((rows, columns), dtype=np.float32)
+    residual = np.empty((rows, columns), dtype=np.float32)
+    peaks = np.empty((((rows + 1) // 2) * ((columns + 1) // 2), 2), dtype=np.int32)
+    work = workspace_of(halves[0], halves[1])
+    for f in range(first, last):
+        # Read-only input would compile every inner kernel a second time: they all see this writable copy.
+        copy_frame(frames[f], frame)
+        matched_filter(frame, scaled_z, taps_x, box, scratch, filtered)
+        found = local_maxima(filtered, columns, thresholds, peaks)
+        kept = fit_peaks(frame, sigmas, halves, filtered, peaks, found, spots[f], 0, work)
+        if sweeps > 0 and mark_overlaps(spots[f], kept, sigmas, halves):
+            kept = part_overlaps(
+                frame, residual, sigmas, halves, sweeps, score, peaks, spots[f], kept, work, thresholds, scaled_z,
+                taps_x, box, scratch, filtered,
+            )  # fmt: skip
+            mark_overlaps(spots[f], kept, sigmas, halves)
+        judge(frame, residual, sigmas, halves, spots[f], kept, work)
+        kept = keep_scored(residual, sigmas, spots[f], kept, score, work)
+        if rician > 0.0:
+            for k in range(kept):
+                if not spots[f, k, OVERLAP] > 0.0:
+                    row = int(spots[f, k, PEAK_Z])
+                    refit_rician(
+                        frame, sigmas[row, 0], sigmas[row, 1], halves[0], halves[1], rician, rice, spots[f, k], work
+                    )
+        counts[f] = kept

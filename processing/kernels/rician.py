@@ -1,8 +1,9 @@
-"""Refit of a spot under Rician noise, the magnitude of a complex signal: quasi-likelihood by Fisher scoring.
+"""Refit of a spot under Rician noise, the magnitude of a complex signal: maximum likelihood by Fisher scoring.
 
 A magnitude is lifted near the noise floor and scatters less there: fitted as if the noise were Gaussian, a spot looks
-narrower and its dark pixels count too much. Mean and variance of the Rice distribution put both right (Sijbers et al.
-1998; quasi-likelihood: Wedderburn 1974). The table of both comes from the caller.
+narrower and its dark pixels count too much. The likelihood of a magnitude r around a signal s, both in units of the
+noise, has the slope r A(r s) - s with A = I1 / I0 (Rice 1944; Sijbers et al. 1998, IEEE TMI 17:357). A and the
+information on s come as a table from the caller.
 """
 
 from __future__ import annotations
@@ -17,35 +18,59 @@ from processing.kernels.gauss_newton import (
     CURVE_Z,
     PEAK_X,
     PEAK_Z,
+    SMALL_STEP,
+    VAR_X,
     VAR_Z,
+    Workspace,
     X,
     Z,
+    cut_window,
     profile,
 )
 from processing.kernels.jit import jit
 
 TABLE_STEP = 0.05
-"""Spacing of the table in signal over noise."""
-MEAN, SLOPE, INFORMATION = range(3)
+"""Spacing of the table in units of the noise."""
+BESSEL_RATIO, INFORMATION = range(2)
+STEPS = 5
 
 
 @jit
-def solve(matrix: NDArray[np.float64], right: NDArray[np.float64], n: int) -> bool:
-    """Solve the leading n x n of a positive system in place (Gauss-Jordan); False where it is singular."""
+def table_value(table: NDArray[np.float64], at: float, column: int) -> float:
+    """Linear between the entries of the table; `at` must lie within it."""
+    place = at / TABLE_STEP
+    low = int(place)
+    part = place - low
+    value: float = table[low, column] + part * (table[low + 1, column] - table[low, column])
+    return value
+
+
+@jit
+def eliminate(system: NDArray[np.float64], n: int, width: int) -> bool:
+    """Gauss-Jordan on the leading n rows of a positive system with its right sides behind; False where singular."""
     for k in range(n):
-        pivot = matrix[k, k]
+        pivot = system[k, k]
         if not pivot > 1e-300:
             return False
-        for j in range(n):
-            matrix[k, j] /= pivot
-        right[k] /= pivot
+        for j in range(width):
+            system[k, j] /= pivot
         for i in range(n):
             if i != k:
-                factor = matrix[i, k]
-                for j in range(n):
-                    matrix[i, j] -= factor * matrix[k, j]
-                right[i] -= factor * right[k]
+                factor = system[i, k]
+                for j in range(width):
+                    system[i, j] -= factor * system[k, j]
     return True
+
+
+@jit
+def fill_system(system: NDArray[np.float64], normal: NDArray[np.float64], right: NDArray[np.float64], n: int) -> None:
+    """The leading n x n of an upper triangle, made symmetric, with `right` and the first two unit vectors behind."""
+    for i in range(n):
+        for j in range(n):
+            system[i, j] = normal[min(i, j), max(i, j)]
+        system[i, n] = right[i]
+        system[i, n + 1] = 1.0 if i == 0 else 0.0
+        system[i, n + 2] = 1.0 if i == 1 else 0.0
 
 
 @jit
@@ -58,74 +83,76 @@ def refit_rician(
     noise: float,
     table: NDArray[np.float64],
     spot: NDArray[np.float64],
-    gz: NDArray[np.float64],
-    gx: NDArray[np.float64],
+    work: Workspace,
 ) -> None:
     """Move a fitted spot to its Rician optimum; VAR_* and CURVE_* follow. Unchanged where that does not converge.
 
-    table (level, 3): mean, its slope and the information slope^2 / variance of a magnitude in units of the noise, at
-    signals of 0, TABLE_STEP, ...; beyond its end the noise is Gaussian.
+    table (level, 2): I1 / I0, and the information on a signal, both at 0, TABLE_STEP, ...; beyond its end the ratio is
+    1 - 1 / 2x - 1 / 8x^2 - 1 / 8x^3 and the information 1.
     """
     rows, columns = image.shape
     i0, i1 = max(int(spot[PEAK_Z]) - half_z, 0), min(int(spot[PEAK_Z]) + half_z + 1, rows)
     j0, j1 = max(int(spot[PEAK_X]) - half_x, 0), min(int(spot[PEAK_X]) + half_x + 1, columns)
+    nz, nx = i1 - i0, j1 - j0
+    window, gz, gx = work
+    cut_window(image, i0, i1, j0, j1, window)
     z, x, amplitude = spot[Z], spot[X], spot[AMPLITUDE]
     background = max(spot[BACKGROUND] - noise, 0.0)
+    end = (len(table) - 2) * TABLE_STEP
     # Parameters: z, x, amplitude, background; the two widths ride along in the last pass.
-    normal, right, slopes = np.empty((6, 6)), np.empty(6), np.empty(6)
-    for step in range(5):
-        last = step == 4
+    normal, right, slopes, system = np.empty((6, 6)), np.empty(6), np.empty(6), np.empty((6, 9))
+    last = False
+    for step in range(STEPS + 1):
+        last = last or step == STEPS
         size = 6 if last else 4
-        profile(z, sigma_z, i0, i1, gz)
-        profile(x, sigma_x, j0, j1, gx)
-        normal[:] = 0.0
-        right[:] = 0.0
-        for i in range(i0, i1):
-            k = i - i0
-            u = (i - z) / sigma_z
-            for j in range(j0, j1):
-                m = j - j0
-                v = (j - x) / sigma_x
+        profile(z, sigma_z, i0, nz, gz)
+        profile(x, sigma_x, j0, nx, gx)
+        for p in range(6):
+            right[p] = 0.0
+            for q in range(6):
+                normal[p, q] = 0.0
+        for k in range(nz):
+            u = (i0 + k - z) / sigma_z
+            for m in range(nx):
                 g = gz[0, k] * gx[0, m]
-                signal = amplitude * g + background
-                level = max(signal, 0.0) / noise
-                place = level / TABLE_STEP
-                low = int(place)
-                if low + 1 < len(table):
-                    part = place - low
-                    mean = table[low, MEAN] + part * (table[low + 1, MEAN] - table[low, MEAN])
-                    slope = table[low, SLOPE] + part * (table[low + 1, SLOPE] - table[low, SLOPE])
-                    weight = table[low, INFORMATION] + part * (table[low + 1, INFORMATION] - table[low, INFORMATION])
+                level = max(amplitude * g + background, 0.0) / noise
+                seen = max(window[k, m], 0.0) / noise
+                product = level * seen
+                if product < end:
+                    ratio = table_value(table, product, BESSEL_RATIO)
                 else:
-                    mean, slope, weight = level + 0.5 / level, 1.0, 1.0
+                    inverse = 1.0 / product
+                    ratio = 1.0 - inverse * (0.5 + 0.125 * inverse * (1.0 + inverse))
+                weight = table_value(table, level, INFORMATION) if level < end else 1.0
+                pull = (seen * ratio - level) * noise
                 slopes[0] = amplitude * gz[1, k] * gx[0, m]
                 slopes[1] = amplitude * gz[0, k] * gx[1, m]
                 slopes[2] = g
                 slopes[3] = 1.0
-                slopes[4] = amplitude * g * u * u / sigma_z
-                slopes[5] = amplitude * g * v * v / sigma_x
-                # weight / slope = slope / variance; the slope vanishes with the signal, and the weight as its square.
-                pull = weight / max(slope, 1e-3) * (image[i, j] - mean * noise)
+                if last:
+                    v = (j0 + m - x) / sigma_x
+                    slopes[4] = amplitude * g * u * u / sigma_z
+                    slopes[5] = amplitude * g * v * v / sigma_x
                 for p in range(size):
                     right[p] += slopes[p] * pull
-                    for q in range(size):
-                        normal[p, q] += weight * slopes[p] * slopes[q]
+                    weighted = weight * slopes[p]
+                    for q in range(p, size):
+                        normal[p, q] += weighted * slopes[q]
+        fill_system(system, normal, right, 4)
+        if not eliminate(system, 4, 7):
+            return
         if last:
             break
-        if not solve(normal, right, size):
-            return
-        z += min(max(right[0], -0.5 * sigma_z), 0.5 * sigma_z)
-        x += min(max(right[1], -0.5 * sigma_x), 0.5 * sigma_x)
-        amplitude += right[2]
-        background = max(background + right[3], 0.0)
+        step_z, step_x = system[0, 4], system[1, 4]
+        z += min(max(step_z, -0.5 * sigma_z), 0.5 * sigma_z)
+        x += min(max(step_x, -0.5 * sigma_x), 0.5 * sigma_x)
+        amplitude += system[2, 4]
+        background = max(background + system[3, 4], 0.0)
         if not (amplitude > 0.0 and abs(z - spot[Z]) < sigma_z and abs(x - spot[X]) < sigma_x):
             return
-    for p in range(2):
-        unit = np.zeros(6)
-        unit[p] = 1.0
-        if not solve(normal.copy(), unit, 4):
-            return
-        spot[VAR_Z + p] = unit[p]
-    if solve(normal, right, 6):
-        spot[CURVE_Z], spot[CURVE_X] = right[4], right[5]
+        last = abs(step_z) < SMALL_STEP * sigma_z and abs(step_x) < SMALL_STEP * sigma_x
+    spot[VAR_Z], spot[VAR_X] = system[0, 5], system[1, 6]
     spot[Z], spot[X] = z, x
+    fill_system(system, normal, right, 6)
+    if eliminate(system, 6, 9):
+        spot[CURVE_Z], spot[CURVE_X] = system[4, 6], system[5, 6]

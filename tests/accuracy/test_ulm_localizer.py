@@ -1,47 +1,22 @@
 """The localizer against the Cramer-Rao bound, on the benchmark scene of docs/super-resolution.md.
 
-`make test` runs 60 frames (1,800 bubbles, whose RMSE is known to 1.2 %), `make test-full` the 500 of the issue.
+`make test` runs 60 frames (1,800 bubbles, whose RMSE is known to 1.2 %), `make test-full` the 500 of the issue. The
+seeds are held out: nothing was chosen on them. `python -m benchmarks ulm_goals` takes ten of them at full size.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pytest
 
-from processing.bubbles import Localizations
-from processing.cine import Spacing
-from processing.localize import Calibration, LocalizationParameters, calibrate, localize
-from tests.accuracy.ulm_scenes import Scene, Score, Screen, clinical_scene, crlb_px, scene, score
+from processing.localize import LocalizationParameters, calibrate, localize
+from tests.accuracy.ulm_readings import HELD_OUT_SEEDS, PIXEL, read
+from tests.accuracy.ulm_scenes import Screen, clinical_scene, crlb_px, scene, score
 
-PIXEL = Spacing(1.0, 1.0)
 SIZES = [60, pytest.param(500, marks=pytest.mark.full)]
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    localizations: Localizations
-    calibration: Calibration
-    score: Score
-    bound_px: float
-
-    @property
-    def over_bound(self) -> float:
-        return self.score.rmse_px / self.bound_px
-
-    def z_scores(self) -> np.ndarray:
-        sigma = self.localizations.sigma_mm[self.score.pairs[:, 0]]
-        return self.score.errors_px / sigma[:, None]
-
-
-def read(made: Scene, floor_au: float = 0.0, sweeps: int = 6) -> Reading:
-    parameters = LocalizationParameters(sweeps=sweeps)
-    calibration = calibrate(made.frames, parameters, floor_au)
-    found = localize(made.frames, PIXEL, calibration, parameters)
-    positions = np.column_stack([found.frame, found.z_mm, found.x_mm])
-    return Reading(found, calibration, score(positions, made.truth), crlb_px(made.noise, made.sigma_px))
+SEED = HELD_OUT_SEEDS[0]
 
 
 def slack(frames: int) -> float:
@@ -53,14 +28,14 @@ def slack(frames: int) -> float:
 @pytest.mark.parametrize(("snr_db", "goal"), [(30, 1.01), (20, 1.01), (15, 1.02)])
 def test_isolated_bubbles_are_found_at_the_bound(frames: int, snr_db: float, goal: float) -> None:
     """Goals of the issue; the PSF width is measured, the threshold set without the truth."""
-    assert read(scene("iso", snr_db, frames, seed=1)).over_bound <= goal + slack(frames)
+    assert read(scene("iso", snr_db, frames, seed=SEED)).over_bound <= goal + slack(frames)
 
 
 @pytest.mark.parametrize("frames", SIZES)
 @pytest.mark.parametrize(("snr_db", "goal"), [(20, 0.975), (15, 0.62), (10, 0.225)])
 def test_isolated_bubbles_are_neither_missed_nor_invented(frames: int, snr_db: float, goal: float) -> None:
     """Ceilings 0.985, 0.650, 0.241. At 10 dB the issue asks for .23: .227 is what is reached (docs)."""
-    reading = read(scene("iso", snr_db, frames, seed=1))
+    reading = read(scene("iso", snr_db, frames, seed=SEED))
     # Jaccard of n bubbles: binomial, 2.5 standard errors.
     assert reading.score.jaccard >= goal - 2.5 * np.sqrt(goal * (1 - goal) / (30 * frames))
 
@@ -68,14 +43,14 @@ def test_isolated_bubbles_are_neither_missed_nor_invented(frames: int, snr_db: f
 @pytest.mark.parametrize("frames", SIZES)
 def test_overlapping_bubbles_are_parted(frames: int) -> None:
     """Goal 0.825; best public peer 0.753. Bubbles of one track are not independent: slack of 3 points when small."""
-    reading = read(scene("flow", 20, frames, seed=1))
+    reading = read(scene("flow", 20, frames, seed=SEED))
     assert reading.score.jaccard >= 0.825 - (0.03 if frames < 500 else 0.0)
 
 
 @pytest.mark.parametrize("frames", SIZES)
 def test_rician_noise_costs_little(frames: int) -> None:
     """The bound for Rician data itself is 1.052 of the Gaussian one at 20 dB."""
-    reading = read(scene("rice", 20, frames, seed=1))
+    reading = read(scene("rice", 20, frames, seed=SEED))
     assert reading.over_bound <= 1.06 + slack(frames)
     assert reading.score.jaccard >= 0.965 - 2.5 * np.sqrt(0.965 * 0.035 / (30 * frames))
 
@@ -83,7 +58,7 @@ def test_rician_noise_costs_little(frames: int) -> None:
 @pytest.mark.parametrize("frames", SIZES)
 @pytest.mark.parametrize(("kind", "snr_db"), [("iso", 30), ("iso", 20), ("rice", 20)])
 def test_the_reported_sigma_is_the_error(frames: int, kind: str, snr_db: float) -> None:
-    z = read(scene(kind, snr_db, frames, seed=2)).z_scores()
+    z = read(scene(kind, snr_db, frames, seed=SEED + 1)).z_scores()
     assert 0.95 - slack(frames) / np.sqrt(2) <= z.std() <= 1.05 + slack(frames) / np.sqrt(2)
     # Unbiased in both axes: 4 standard errors of a mean.
     assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(len(z))
@@ -102,7 +77,7 @@ def test_the_reported_sigma_is_the_error(frames: int, kind: str, snr_db: float) 
 )
 def test_a_linearised_8_bit_image_is_nearly_as_good(frames: int, screen: Screen, goal: float) -> None:
     """Goals of the issue: 1.06 of the bound at 30 dB, 1.08 through JPEG q95, precision .97 also at 40 dB range."""
-    reading = read(clinical_scene(screen, frames, seed=1), screen.floor)
+    reading = read(clinical_scene(screen, frames, seed=SEED), screen.floor)
     assert reading.over_bound <= goal + slack(frames)
     assert reading.score.precision >= 0.97
     assert reading.score.recall >= 0.99
@@ -113,7 +88,7 @@ def test_the_other_methods_are_what_the_field_reports(
     method: Literal["radial symmetry", "weighted average"], worst: float
 ) -> None:
     """Published on this scene: radial symmetry 1.30 and weighted average 1.71 of the bound; both worse than the fit."""
-    made = scene("iso", 20, 60, seed=1)
+    made = scene("iso", 20, 60, seed=SEED)
     parameters = LocalizationParameters(method=method)
     found = localize(made.frames, PIXEL, calibrate(made.frames, parameters), parameters)
     result = score(np.column_stack([found.frame, found.z_mm, found.x_mm]), made.truth)
@@ -125,7 +100,7 @@ def test_the_other_methods_are_what_the_field_reports(
 @pytest.mark.parametrize("sigma_px", [0.9, 1.6, 2.4])
 def test_the_width_of_the_psf_comes_from_the_data(sigma_px: float) -> None:
     """1 % : the standard error of a median over some 1,000 spots whose widths scatter by 5 to 10 %, thrice."""
-    measured = read(scene("iso", 25, 60, seed=3, sigma_px=sigma_px)).calibration.spread.sigma_px
+    measured = read(scene("iso", 25, 60, seed=SEED + 2, sigma_px=sigma_px)).calibration.spread.sigma_px
     assert np.allclose(measured, sigma_px, rtol=0.02)
 
 
@@ -142,7 +117,7 @@ def test_noise_alone_yields_no_more_than_the_set_false_alarms() -> None:
 def test_one_and_two_threads_agree_to_the_bit() -> None:
     import numba
 
-    made = scene("flow", 20, 40, seed=5)
+    made = scene("flow", 20, 40, seed=SEED + 3)
     before = numba.get_num_threads()
     answers = []
     try:
