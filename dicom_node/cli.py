@@ -109,10 +109,12 @@ def process(
 ) -> None:
     """Measure DICOM files without a network: the same analysis, results in a folder."""
     from dicom_node.offline import OfflineOrder, process_paths
+    from dicom_node.repeatability_table import read_table
     from dicom_node.site_profiles import check_profiles
 
     settings = _settings(config, "process", quiet=True)
     check_profiles(settings)
+    read_table(settings.comparison.repeatability)
     _writable(out)
     if explain:
         from dicom_node.explaining import explain_paths

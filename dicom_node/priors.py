@@ -205,5 +205,8 @@ def _fetch_picture(asking: Asking, job: Job, header: _Header, folder: Path) -> N
     wanted = WantedInstances(
         chosen.result.study_instance_uid, conditions[SUMMARY_SERIES], (SECONDARY_CAPTURE,), (conditions[SUMMARY_PAGE],)
     )
-    for path in get_instances(asking.call, wanted, chosen.report.parent):
-        path.replace(chosen.summary)
+    try:
+        for path in get_instances(asking.call, wanted, chosen.report.parent):
+            path.replace(chosen.summary)
+    except UnreachableError as error:  # the page then says that the picture could not be had; every figure is here
+        log.info("the baseline's picture was not had", job=job.name, reason=str(error))

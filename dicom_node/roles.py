@@ -64,11 +64,13 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     from dicom_node.contour_arrivals import ContourArrivals
     from dicom_node.jobs import JobBook
     from dicom_node.numeric_children import MemoryBudget, NumericChildren, cores, machine_memory_mb
+    from dicom_node.repeatability_table import read_table
     from dicom_node.retention import Keeper
     from dicom_node.site_profiles import check_profiles
     from dicom_node.steering import grant_wishes
 
     check_profiles(settings)
+    read_table(settings.comparison.repeatability)  # a row that is no limit is said now, not at the first comparison
     folder = DataFolder(settings.node.data_dir)
     shutil.rmtree(folder.scratch, ignore_errors=True)
     folder.prepare()
