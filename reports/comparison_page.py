@@ -123,6 +123,8 @@ def _context_lines(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
             yield "Lesion match", f"confirmed by a reader{sure}", TEXT
         else:
             yield "Lesion match", f"UNCONFIRMED: compare both outlines{sure}", AMBER
+    if comparison.post_treatment:
+        yield "Time point", "after treatment, as declared", TEXT
     again = {True: "with this version", False: "no: values as reported then", None: "unknown"}
     yield "Re-measured", again[comparison.remeasured], TEXT
     unrecorded = [w.removesuffix(NOT_RECORDED) for w in comparison.settings_differ if w.endswith(NOT_RECORDED)]
@@ -232,7 +234,7 @@ def _change(change: Change) -> str:
     if change.percent is not None:
         return f"{change.percent:+.1f} %".replace("-", "−")
     if change.difference is not None and change.difference.value is not None:
-        sign = "+" if change.difference.value > 0 else ""
-        unit = "points" if change.difference.unit == "%" else unit_words(change.difference.unit)
-        return f"{sign}{number(change.difference.value)} {unit}"
+        points = change.difference.unit == "%"
+        words = f"{change.difference.value:+.1f} points" if points else f"{change.difference.value:+.2f} s"
+        return words.replace("-", "−")
     return "not compared"

@@ -136,3 +136,12 @@ def test_acquisitions_of_one_study_are_before_and_after_only_when_told() -> None
 
 def test_the_same_report_from_history_and_pacs_counts_once() -> None:
     assert choose(result(-24), result(-24)).course == (result(-24),)
+
+
+def test_a_report_that_the_user_names_needs_no_rule_but_the_same_patient_and_time() -> None:
+    named = ChoiceTerms(WARD, within_study=True, given=True)
+    old = result(-4000)
+    assert choose_baseline(NOW, [old], named).baseline == old
+    assert named.words == "named by the user"
+    assert choose_baseline(NOW, [result(1)], named).baseline is None
+    assert choose_baseline(NOW, [result(-1, patient=replace(PATIENT, patient_id="P-2"))], named).baseline is None
