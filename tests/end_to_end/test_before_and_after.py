@@ -13,9 +13,9 @@ import pytest
 from dicom_node.sending import send_files
 from dicom_node.simulated_scanner import CineIdentity, write_cine
 from dicom_node.transport.requestor import RemoteNode
-from processing.simulation.kinetics import CurveTruth
 from processing.simulation.scene import Scene, Timing
 from processing.simulation.scenes import SMALL_BOLUS, bolus_scene
+from processing.simulation.truth import CurveTruth
 from tests.end_to_end.running_node import RunningNode
 from tests.peers import LOOPBACK, Orthanc, dciodvfy
 
