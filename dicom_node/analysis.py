@@ -76,6 +76,7 @@ class Analysis:
     examination: Examination | None = None
     cine: Cine | None = None
     still: NDArray[np.bool_] | None = None
+    motion: Motion | None = None
     rois: tuple[Roi, ...] = ()
     tics: tuple[Tic, ...] = ()
     curves: tuple[Curve, ...] = ()
@@ -232,7 +233,7 @@ def _with_motion(analysis: Analysis, motion: Motion) -> Analysis:
     quality = replace(analysis.findings.quality, motion_mm_p95=motion.p95_mm, rejected_frames=rejected)
     findings = replace(analysis.findings, quality=quality)
     still = ~motion.moved & ~motion.rejected
-    return replace(analysis, findings=findings, still=still)
+    return replace(analysis, findings=findings, still=still, motion=motion)
 
 
 def _reasoned(analysis: Analysis, reason: str) -> Analysis:

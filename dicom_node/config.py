@@ -131,6 +131,7 @@ class ReportSettings(Section):
     disclaimer: str = "Research use only - not for diagnosis"
     sr_class: Literal["comprehensive_3d", "comprehensive", "enhanced"] = "comprehensive_3d"
     non_contrast: bool = False
+    cine: bool = Field(default=False, description="also the motion-corrected cine with its outlines, up to 50 MB")
 
     @field_validator("disclaimer")
     @classmethod

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dicom_node.analysis import Analysis
 from dicom_node.config import Settings
+from dicom_node.corrected_cine import corrected_cine
 from dicom_node.data_folder import DataFolder
 from dicom_node.jobs import JobBook
 from dicom_node.measuring_order import MeasuringOrder
@@ -46,7 +47,7 @@ def write_results(analysis: Analysis, order: MeasuringOrder, folder: Path) -> No
     findings, settings = analysis.findings, order.settings
     if findings.quality.contrast_found or settings.report.non_contrast:
         context = _context(analysis, order)
-        results = build_results(findings, _pictures(analysis), context, _options(settings), _masks(analysis))
+        results = build_results(findings, _pictures(analysis, settings), context, _options(settings), _masks(analysis))
         for name, dataset in results.objects:
             dataset.save_as(folder / name, enforce_file_format=True)
         for name, content in results.pictures:
@@ -108,7 +109,7 @@ def reference_frame(analysis: Analysis) -> int:
     return int(np.argmax(np.where(analysis.still & np.isfinite(power), power, -np.inf)))
 
 
-def _pictures(analysis: Analysis) -> PictureInputs:
+def _pictures(analysis: Analysis, settings: Settings) -> PictureInputs:
     frame = reference_frame(analysis)
     times_s = analysis.source.description.frame_times_s
     panels = analysis.findings.source.contrast_panel
@@ -123,6 +124,7 @@ def _pictures(analysis: Analysis) -> PictureInputs:
         perfusion_maps=_perfusion_maps(analysis),
         flow_maps=_flow_maps(analysis),
         baseline=analysis.baseline,
+        cine=corrected_cine(analysis) if settings.report.cine else None,
     )
 
 

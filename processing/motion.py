@@ -210,10 +210,10 @@ def apply_motion(cine: Cine, motion: Motion, out: NDArray[np.float32] | None = N
     return replace(cine, contrast=moved, valid=valid, bmode=bmode)
 
 
-def in_reference_frame(mask: NDArray[np.bool_], motion: Motion, frame: int) -> NDArray[np.bool_]:
-    """A mask (z, x) drawn on `frame`, where the same tissue lies in the cine that `apply_motion` gives."""
+def in_reference_frame(image: NDArray[Any], motion: Motion, frame: int) -> NDArray[Any]:
+    """A mask or picture (z, x) of `frame`, with its tissue where it lies in the cine that `apply_motion` gives."""
     dz, dx = np.rint(motion.displacement_px[frame]).astype(int).tolist()
-    return _brought(motion, frame, (dz, dx))(mask)
+    return _brought(motion, frame, (dz, dx))(image)
 
 
 def _brought(motion: Motion, frame: int, whole: tuple[int, int]) -> Callable[[NDArray[Any]], NDArray[Any]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from reports import codes
+from reports.cine_capture import cine_capture, first_picture
 from reports.comparison_page import comparison_page
 from reports.derived_grid import Grid
 from reports.findings import Findings, Response
@@ -92,6 +93,9 @@ def build_results(
             rgb = draw(findings, inputs, context)
             objects.append((f"sc_{name}.dcm", secondary_capture(rgb, title, findings, context, index)))
             pictures.append((f"sc_{name}.png", png_bytes(rgb)))
+        if inputs.cine is not None and findings.quality.contrast_found:
+            objects.append(("sc_cine.dcm", cine_capture(inputs.cine, findings, context)))
+            pictures.append(("sc_cine.png", png_bytes(first_picture(inputs.cine, findings, context.disclaimer))))
     return Results(tuple(objects), tuple(pictures))
 
 

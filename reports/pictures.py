@@ -12,6 +12,7 @@ from processing.cine import Box, Spacing
 from processing.frozen_arrays import frozen_array
 from processing.roi import RoiLabel
 from processing.tic import Tic
+from reports.cine_capture import CineView
 from reports.errors import InvalidFindingsError
 from reports.findings import RoiFinding
 from reports.quantity_maps import QuantityMap
@@ -66,7 +67,8 @@ class PictureInputs:
 
     contrast: the contrast panel at the reference frame (the whole frame where no panel was found).
     tics, curves: by label. perfusion_maps: in the order they are shown (at most six). flow_maps: "density", "speed",
-    "direction" of `quantity_maps.flow_quantity_maps`. baseline: of the earlier study compared with.
+    "direction" of `quantity_maps.flow_quantity_maps`. baseline: of the earlier study compared with. cine: where the
+    site wants the motion-corrected cine.
     frame_time_s: of the reference frame, after time zero; None without a time base.
     """
 
@@ -78,3 +80,4 @@ class PictureInputs:
     perfusion_maps: tuple[QuantityMap, ...] = ()
     flow_maps: Mapping[str, QuantityMap] = field(default_factory=dict)
     baseline: BaselineView | None = None
+    cine: CineView | None = None

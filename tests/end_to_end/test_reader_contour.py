@@ -1,4 +1,5 @@
-"""The human in the loop over real associations: a reader's mask becomes a revision, an altered one the next."""
+"""The human in the loop over real associations: a reader's mask becomes a revision, an altered one the next, for which
+the cine, retired meanwhile, comes back from the PACS."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import pytest
 from pydicom.pixels.utils import pack_bits
 
 from dicom_node.simulated_scanner import CineIdentity, write_cine
+from dicom_node.spool import Spool
 from processing.simulation.scenes import TINY_BOLUS, bolus_scene
 from tests.dicom_node.reader_objects import Drawn, saved
 from tests.end_to_end.running_node import FINISH_LIMIT_S, RunningNode, until
@@ -75,6 +77,8 @@ def test_a_readers_mask_is_measured_as_the_next_revision_and_nothing_that_was_se
             node.wait_for_delivery(orthanc, 2)
             (second,) = [folder for folder in node.results() if (folder / "seg.dcm").exists()]
             own = [*sorted(second.glob("s*.dcm")), second / "csps.dcm"]
+            orthanc.rest("/instances", cine.read_bytes())  # the scanner's own copy for the archive
+            Spool(node.data / "spool").remove(str(header.SOPInstanceUID))  # as retention does after its days
             sent_back(node, *own, altered(second / "seg.dcm", tmp_path / "altered.dcm"))
             node.wait_for_delivery(orthanc, 3)
             status = until(lambda: node.command("status").stdout, FINISH_LIMIT_S, "the status is told")

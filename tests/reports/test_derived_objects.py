@@ -20,8 +20,10 @@ from reports.parametric_map import PADDING, parametric_map
 from reports.quantity_maps import perfusion_map
 from reports.read_back.masks import read_masks
 from reports.read_back.outlines import polygon_of, read_outlines
-from reports.result_object import dicom_bytes
+from reports.result_object import EarlierReport, dicom_bytes
+from reports.secondary_capture import secondary_capture
 from reports.segmentation import segmentation
+from reports.structured_report import structured_report
 from tests.peers import dcentvfy, dciodvfy
 from tests.reports.pictures_scene import CONTRAST_BOX, picture_inputs
 from tests.reports.rig import context, everything, inputs, region_masks, written
@@ -36,13 +38,42 @@ def stored(results: Results, name: str) -> Dataset:
 @pytest.mark.peers
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_objects_of_every_kind_of_source_are_valid_and_agree(kind: Kind, tmp_path: Path) -> None:
-    paths = written(everything(kind), tmp_path)
+    page = secondary_capture(np.zeros((40, 60, 3), np.uint8), "Page", compared_findings(), context(kind), 99)
+    results = everything(kind)
+    paths = written(dataclasses.replace(results, objects=(*results.objects, ("sc_page.dcm", page))), tmp_path)
     for path in paths:
         assert dciodvfy(path).errors == (), path.name
     for index, source in enumerate(sources(kind)):
         paths.append(tmp_path / f"source{index}.dcm")
         source.save_as(paths[-1], enforce_file_format=True)
     assert dcentvfy(paths).errors == ()
+
+
+@pytest.mark.peers
+def test_a_readers_revision_is_valid_names_its_author_and_what_it_follows(tmp_path: Path) -> None:
+    findings = full_findings()
+    rois = tuple(dataclasses.replace(roi, drawn_by="reader", confirmed=True) for roi in findings.rois)
+    findings = dataclasses.replace(findings, rois=rois)
+    first = context()
+    earlier = structured_report(full_findings(), first)
+    identity = dataclasses.replace(first.identity, roi_digest="ab" * 32)
+    followed = EarlierReport(
+        earlier.SOPClassUID, earlier.SOPInstanceUID, earlier.SeriesInstanceUID, earlier.StudyInstanceUID
+    )
+    revised = dataclasses.replace(
+        first, identity=identity, revision=2, revision_reason="reader's contour", predecessor=followed
+    )
+    results = build_results(findings, inputs(), revised, ReportOptions(pictures=False), region_masks(findings))
+    paths = written(results, tmp_path)
+    for path in paths:
+        assert dciodvfy(path).errors == (), path.name
+        assert "rev 2: reader's contour" in dcmread(path).SeriesDescription
+    paths.append(tmp_path / "first.dcm")
+    paths[-1].write_bytes(dicom_bytes(earlier))
+    assert dcentvfy(paths).errors == ()
+    assert {s.SegmentAlgorithmType for s in dcmread(tmp_path / "seg.dcm").SegmentSequence} == {"MANUAL"}
+    said = {e.value for e in dcmread(tmp_path / "sr.dcm").iterall() if e.keyword == "CodeValue"}
+    assert "BY_READER" in said
 
 
 @pytest.mark.parametrize("kind", KINDS)
