@@ -81,7 +81,8 @@ class Arrivals:
         if earlier is None:
             self._jobs.write(job)
         else:  # what a reader outlined stays outlined
-            job = replace(job, contours=earlier.contours, contour_files=earlier.contour_files)
+            drawn, files, same = earlier.contours, earlier.contour_files, earlier.confirmed_lesion
+            job = replace(job, contours=drawn, contour_files=files, confirmed_lesion=same)
             job = self._jobs.revise(job, "a further clip of the same injection arrived", now)
         for uid in uids:
             self._spool.mark_consumed(uid, job.name)

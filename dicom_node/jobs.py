@@ -131,13 +131,16 @@ class JobBook:
         self.write(again)
         return again
 
+    def measured_before(self, changed: Job) -> Job | None:
+        """The job that was told the very same, say after settings were changed and changed back."""
+        return next((job for job in self.all() if job.name == _revision_name(changed)), None)
+
     def revise(self, changed: Job, reason: str, accepted_at: datetime) -> Job:
         """The next revision of an acquisition: `changed` under another name, so under other UIDs."""
         revision = max(other.revision for other in self.all() if other.acquisition == changed.acquisition) + 1
-        told = tuple(word for word in (*changed.contours, changed.confirmed_lesion, changed.prompted_by) if word)
         new = replace(
             changed,
-            name=job_name(changed.acquisition, changed.sop_instance_uids, changed.settings_digest, told),
+            name=_revision_name(changed),
             accepted_at=accepted_at.isoformat(),
             revision=revision,
             reason=reason,
@@ -146,6 +149,11 @@ class JobBook:
         )
         self.write(new)
         return new
+
+
+def _revision_name(job: Job) -> str:
+    told = tuple(word for word in (*job.contours, job.confirmed_lesion, job.prompted_by) if word)
+    return job_name(job.acquisition, job.sop_instance_uids, job.settings_digest, told)
 
 
 def _job(content: dict[str, Any]) -> Job:

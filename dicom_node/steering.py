@@ -29,8 +29,8 @@ log = structlog.get_logger()
 def retry(settings: Settings, name: str) -> str:
     """Order a job again. Raises UnknownJobError.
 
-    Changed settings make it a new revision of its acquisition under new UIDs; unchanged ones a new try of the same
-    job, of its measurement where that failed and of every delivery that failed.
+    Changed settings make it a new revision of its acquisition under new UIDs; unchanged ones, or ones that it was
+    measured under before, a new try of that job, of its measurement where that failed and of every failed delivery.
     """
     folder = DataFolder(settings.node.data_dir)
     book = JobBook(folder.jobs)
@@ -39,14 +39,17 @@ def retry(settings: Settings, name: str) -> str:
     digest = result_digest(settings, profile)
     if digest != job.settings_digest:
         changed = replace(job, profile=profile, settings_digest=digest)
-        new = book.revise(changed, "settings or profile changed", datetime.now(UTC))
-        return f"ordered revision {new.revision} of acquisition {new.acquisition} as job {new.name}"
-    again = book.retry(name)
+        before = book.measured_before(changed)
+        if before is None:
+            new = book.revise(changed, "settings or profile changed", datetime.now(UTC))
+            return f"ordered revision {new.revision} of acquisition {new.acquisition} as job {new.name}"
+        job = before
+    again = book.retry(job.name)
     result = ResultFolder(folder.results, job.acquisition, job.name)
     for ledger in result.ledgers() if result.complete else ():
         if ledger.state == "failed":
             result.write_ledger(ledger.reopened())
-    return f"ordered try {again.attempt + 1} of job {name}"
+    return f"ordered try {again.attempt + 1} of job {job.name}"
 
 
 def confirm(settings: Settings, name: str) -> str:

@@ -76,11 +76,11 @@ def _context(analysis: Analysis, order: MeasuringOrder) -> ResultContext:
         disclaimer=settings.report.disclaimer,
         revision=job.revision if job.revision > 1 else 0,
         revision_reason=job.reason,
-        predecessor=_earlier_report(order),
+        predecessor=earlier_report(order),
     )
 
 
-def _earlier_report(order: MeasuringOrder) -> EarlierReport | None:
+def earlier_report(order: MeasuringOrder) -> EarlierReport | None:
     """The report of the latest earlier revision that made one."""
     job = order.job
     if job.revision <= 1:

@@ -134,7 +134,8 @@ def _drawn(view: CineView, frame: int, findings: Findings, disclaimer: str) -> I
         outline = [
             ((x + 0.5 - view.box.x0) * scale_x, (z + 0.5 - view.box.y0) * scale_z + BAND_PX) for x, z in roi.contour_px
         ]
-        pen.line([*outline, outline[0]], fill=COLOURS[roi.label], width=2, joint="curve")
+        for colour, width in ((BACKGROUND, 5), (COLOURS[roi.label], 2)):  # dark beside it: seen on bright tissue too
+            pen.line([*outline, outline[0]], fill=colour, width=width, joint="curve")
     words = ImageFont.load_default(15)
     state = " · not measured" if view.rejected[frame] else ""
     pen.text((8, 4), disclaimer.splitlines()[0][:60], fill=COLOURS["lesion"], font=words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -23,9 +24,12 @@ from dicom_node.contour_arrivals import ContourArrivals
 from dicom_node.data_folder import DataFolder
 from dicom_node.jobs import Job, JobBook
 from dicom_node.ledger_record import record_of, to_json
+from dicom_node.measuring_order import MeasuringOrder
 from dicom_node.reader_contours import ContourFiles, ReaderRois, captures_of, reader_rois
 from dicom_node.results import SUMMARY, ResultFolder
 from dicom_node.spool import Spool
+from dicom_node.steering import retry
+from dicom_node.writing import earlier_report
 from processing.cine import Cine, TimeZero
 from processing.motion import Motion
 from reports.build import build_results
@@ -402,3 +406,31 @@ def test_a_contour_on_a_rejected_frame_is_measured_with_less_trust(ward: Ward) -
     (revision,) = ward.look()
     (said,) = ward.rois(revision).limitations
     assert (said.code, said.severity) == ("contour_on_rejected_frame", "degraded")
+
+
+def test_a_retry_under_other_settings_keeps_the_reader_and_settings_that_come_back_repeat_no_revision(
+    ward: Ward,
+) -> None:
+    uid = ward.receive(as_report(ward))
+    (revision,) = ward.look()
+    other = ward.settings.model_copy(
+        update={"report": ward.settings.report.model_copy(update={"sr_class": "enhanced"})}
+    )
+    assert "ordered revision 3" in retry(other, revision.name)
+    (third,) = [job for job in ward.jobs.all() if job.revision == 3]
+    assert third.contours == (uid,)
+    assert f"try 2 of job {revision.name}" in retry(ward.settings, third.name), "as it was before"
+    assert len(ward.jobs.all()) == 3
+
+
+def test_a_revision_follows_the_last_report_that_was_made(ward: Ward) -> None:
+    ward.receive(as_report(ward))
+    (second,) = ward.look()
+    first_report = dcmread(io.BytesIO(result_files()["sr.dcm"]))
+    for revision in (2, 3):  # the second one has no result yet, so the third follows the first as well
+        job = replace(second, name=f"revision {revision}", revision=revision)
+        followed = earlier_report(MeasuringOrder(ward.settings, ward.folder, job))
+        assert followed is not None
+        assert followed.sop_instance_uid == first_report.SOPInstanceUID
+        assert followed.series_instance_uid == first_report.SeriesInstanceUID
+    assert earlier_report(MeasuringOrder(ward.settings, ward.folder, ward.job)) is None
