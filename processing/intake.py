@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
 from processing.cine import Box, Cine, CineDescription, DisplayProfile, FrameSource, LevelMap, Panels, Spacing
-from processing.colour import DECLARED, Tint, find_colour_bars, find_tint, grey_tint
+from processing.colour import DECLARED, Tint, cloud_of, find_colour_bars, find_tint, grey_tint
 from processing.errors import UnfitCineError
 from processing.evidence import Candidate, ContrastEvidence, contrast_evidence
 from processing.frozen_arrays import frozen_array
@@ -31,7 +31,6 @@ SAMPLES = (48, 96)
 """About one a second; 96 frames of 800x600 RGB are 138 MB, freed before the cine is taken."""
 ARRIVAL_AFFECTS = ("AT", "TTP", "RT", "WiR", "WiAUC", "WiWoAUC", "WiPI", "PE", "AUC", "mTT", "mTTl")
 TIME_AFFECTS = ("perfusion", "super_resolution")
-TINT_PIXELS = 400_000
 NOISE_FRAMES = 6
 LIT_LUMA = (25, 250)
 """Between the floor and full scale: where the image is clipped, coding changes less."""
@@ -282,9 +281,8 @@ def _tint(
     # The rim may show the neighbour: a panel's edge is known to a pixel or two, and compression smears it.
     inner = ndimage.binary_erosion(valid, iterations=3, border_value=0)
     inner = inner if inner.any() else valid
-    step = max(int(inner.sum()) * len(frames) // TINT_PIXELS, 1)
-    cloud = frames[(slice(None), *box.slices)][:, inner].reshape(-1, 3)[::step]
-    return find_tint(cloud, described.lossy, bars, declared)
+    inside = (slice(None), *box.slices)
+    return find_tint(cloud_of(frames[inside], grey[inside], inner, described.lossy), bars, declared)
 
 
 def _unknown_tint(tint: Tint, declared: NDArray[np.uint8] | None) -> tuple[Limitation, ...]:

@@ -67,6 +67,8 @@ CASES = {
     "q90 blue bar, 60 dB": ("blue", 90, JPEGBaseline8Bit, 60.0, 0.03),
     "q95 grey, 50 dB": ("grey", 95, JPEGBaseline8Bit, 50.0, 0.01),
     "q95 copper, 50 dB": ("copper", 95, JPEGBaseline8Bit, 50.0, 0.01),
+    "q95 hot, 50 dB": ("hot", 95, JPEGBaseline8Bit, 50.0, 0.01),
+    "q95 blue bar, 50 dB": ("blue", 95, JPEGBaseline8Bit, 50.0, 0.01),
     "H.264 grey": ("grey", None, MPEG4HP41, 50.0, 0.03),
     "H.264 copper": ("copper", None, MPEG4HP41, 50.0, 0.03),
 }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from processing.cine import DisplayProfile
-from processing.colour import find_colour_bars, find_tint
+from processing.colour import cloud_of, find_colour_bars, find_tint
 from processing.errors import UnfitCineError
 from processing.intake import examine, sample_frames, take_cine
 from processing.linearize import without_coding_bias
@@ -46,7 +46,9 @@ def test_a_colour_bar_gives_the_level_of_every_colour_of_its_map(tint: str, rows
     still = np.ones(image.shape[:2], np.bool_)
     bars = find_colour_bars(image, luma(image, True), still, lossy=False)
     table = tint_table(tint)
-    found = find_tint(np.repeat(table, 30, axis=0), lossy=False, bars=bars)
+    drawn = np.repeat(table[None], 30, axis=0)
+    everywhere = np.ones(drawn.shape[:2], np.bool_)
+    found = find_tint(cloud_of(drawn[None], luma(drawn[None], True), everywhere, lossy=False), bars)
     # The issue: one grey level. A bar of 51 rows shows every fifth colour, straight lines between.
     assert np.abs(found.levels(table).astype(int) - np.arange(256)).max() <= 1
 
