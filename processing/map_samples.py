@@ -44,13 +44,17 @@ def frame_bins(frames: NDArray[np.intp], most: int) -> list[NDArray[np.intp]]:
 
 def sampled_power(cine: Cine, bins: list[NDArray[np.intp]], grid: SampleGrid) -> NDArray[np.float32]:
     """float32 (sample, bin): mean power of the averaging area of every centre inside the mask."""
-    nodes = np.ix_(grid.rows, grid.columns)
-    share = ndimage.uniform_filter(grid.mask.astype(np.float32), grid.edge, mode="constant")[nodes][grid.inside]
+    # Only the mask's box with the reach of an averaging area is looked at: beyond it lie zeros, as beyond the edge.
+    rows, columns = np.flatnonzero(grid.mask.any(axis=1)), np.flatnonzero(grid.mask.any(axis=0))
+    z0, x0 = max(int(rows[0]) - grid.edge[0], 0), max(int(columns[0]) - grid.edge[1], 0)
+    box = slice(z0, int(rows[-1]) + 1 + grid.edge[0]), slice(x0, int(columns[-1]) + 1 + grid.edge[1])
+    mask, nodes = grid.mask[box].astype(np.float32), np.ix_(grid.rows - z0, grid.columns - x0)
+    share = ndimage.uniform_filter(mask, grid.edge, mode="constant")[nodes][grid.inside]
     power = np.empty((share.size, len(bins)), np.float32)
     for index, members in enumerate(bins):
-        image = np.where(grid.mask, cine.contrast[members].mean(axis=0), np.float32(0.0))
+        image = mask * sum(cine.contrast[frame][box] for frame in members)
         mean = ndimage.uniform_filter(image, grid.edge, mode="constant")
-        power[:, index] = mean[nodes][grid.inside] / np.maximum(share, 1e-6)
+        power[:, index] = mean[nodes][grid.inside] / (members.size * np.maximum(share, 1e-6))
     return power
 
 

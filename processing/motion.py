@@ -201,25 +201,27 @@ def apply_motion(cine: Cine, motion: Motion, out: NDArray[np.float32] | None = N
     valid, seen = cine.valid.copy(), set()
     for index, (dz, dx) in enumerate(np.rint(motion.displacement_px).astype(int).tolist()):
         brought = _brought(motion, index, (dz, dx))
-        moved[index] = brought(cine.contrast[index])
+        brought(cine.contrast[index], moved[index])
         if bmode is not None and cine.bmode is not None:
-            bmode[index] = brought(cine.bmode[index])
+            brought(cine.bmode[index], bmode[index])
         if not motion.rejected[index] and (motion.local is not None or (dz, dx) not in seen):
             seen.add((dz, dx))
-            valid &= brought(cine.valid)
+            valid &= brought(cine.valid, np.empty_like(valid))
     return replace(cine, contrast=moved, valid=valid, bmode=bmode)
 
 
 def in_reference_frame(image: NDArray[Any], motion: Motion, frame: int) -> NDArray[Any]:
     """A mask or picture (z, x) of `frame`, with its tissue where it lies in the cine that `apply_motion` gives."""
     dz, dx = np.rint(motion.displacement_px[frame]).astype(int).tolist()
-    return _brought(motion, frame, (dz, dx))(image)
+    return _brought(motion, frame, (dz, dx))(image, np.empty_like(image))
 
 
-def _brought(motion: Motion, frame: int, whole: tuple[int, int]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """What brings images of one frame back to the reference frame, zero where nothing was seen."""
+def _brought(
+    motion: Motion, frame: int, whole: tuple[int, int]
+) -> Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]:
+    """What brings images of one frame back to the reference frame, zero where nothing was seen, into a second array."""
     if motion.local is None or not motion.local.coefficients[frame].any():
-        return lambda image: shifted(image, *whole)
+        return lambda image, out: shifted(image, *whole, out)
     field_z, field_x = motion.local.field_px(frame)
     rows, columns = motion.local.shape
     dz, dx = motion.displacement_px[frame]
@@ -228,10 +230,10 @@ def _brought(motion: Motion, frame: int, whole: tuple[int, int]) -> Callable[[ND
     outside = (z < 0) | (z >= rows) | (x < 0) | (x >= columns)
     flat = np.where(outside, 0, z * columns + x)
 
-    def gathered(image: NDArray[Any]) -> NDArray[Any]:
-        taken = image.reshape(-1)[flat]
-        taken[outside] = 0
-        return taken
+    def gathered(image: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
+        out[:] = image.reshape(-1)[flat]
+        out[outside] = 0
+        return out
 
     return gathered
 

@@ -13,25 +13,29 @@ def speckle_cell_px(frames: NDArray[np.float32], mask: NDArray[np.bool_]) -> tup
     Goodman (Speckle Phenomena in Optics, 2007, ch. 4): the normalised autocovariance of intensity summed over lags, one
     axis at a time, here of differences of successive frames: anatomy and the bolus itself drop out of them.
     """
-    mean = frames.mean(axis=0)
-    inside = mask & (mean > 0.0)
-    change = np.diff(frames.astype(np.float64), axis=0)
-    deviation = np.where(inside, change / np.where(inside, mean, 1.0), 0.0)
-    return _extent(deviation, inside, 1), _extent(deviation, inside, 2)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return 1.0, 1.0
+    around = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    seen = frames[:, *around]
+    mean = seen.mean(axis=0)
+    inside = mask[around] & (mean > 0.0)
+    deviation = np.diff(seen, axis=0) * np.where(inside, 1.0 / np.where(inside, mean, 1.0), 0.0).astype(np.float32)
+    # Lags run along the last axis.
+    return _extent(deviation.swapaxes(1, 2), inside.T), _extent(deviation, inside)
 
 
-def _extent(deviation: NDArray[np.float64], inside: NDArray[np.bool_], axis: int) -> float:
-    """1 + 2 sum of the autocorrelation along one axis, up to where it first falls below 5 %."""
-    power = float((deviation**2).sum()) / max(int(inside.sum()), 1)
+def _extent(deviation: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
+    """1 + 2 sum of the autocorrelation along the last axis, up to where it first falls below 5 %."""
+    power = float((deviation**2).sum(dtype=np.float64)) / max(int(inside.sum()), 1)
     if power <= 0.0:
         return 1.0
-    length = deviation.shape[axis]
+    length = deviation.shape[-1]
     total = 1.0
     for lag in range(1, min(length // 2, 60)):
-        one = np.take(deviation, range(length - lag), axis=axis)
-        other = np.take(deviation, range(lag, length), axis=axis)
-        pairs = np.take(inside, range(length - lag), axis=axis - 1) & np.take(inside, range(lag, length), axis=axis - 1)
-        rho = float((one * other).sum()) / max(int(pairs.sum()), 1) / power
+        pairs = inside[:, : length - lag] & inside[:, lag:]
+        product = np.einsum("kij,kij->", deviation[..., : length - lag], deviation[..., lag:])
+        rho = float(product) / max(int(pairs.sum()), 1) / power
         if rho < 0.05:
             break
         total += 2.0 * rho

@@ -44,8 +44,10 @@ def time_intensity_curve(cine: Cine, roi: Roi, rejected: NDArray[np.bool_] | Non
         raise InvalidValueError(f"the {roi.label} ROI is {roi.mask.shape}, the contrast panel {cine.valid.shape}")
     if not inside.any():
         raise InvalidValueError(f"no pixel of the {roi.label} ROI shows echo (all masked as burned-in or unscanned)")
-    flat = np.flatnonzero(inside)
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    share = (inside[box] / np.float32(inside.sum())).astype(np.float32).ravel()
     # One frame at a time: fancy indexing of the whole stack would copy the ROI of every frame at once.
-    power = np.array([frame.reshape(-1)[flat].mean(dtype=np.float64) for frame in cine.contrast])
+    power = np.array([frame[box].ravel() @ share for frame in cine.contrast], np.float64)
     none = np.zeros(power.size, dtype=np.bool_)
     return Tic(cine.frame_times_s, power, none if rejected is None else rejected, roi.label)

@@ -26,14 +26,19 @@ class Detail:
     largest_fraction: float
 
 
-def shifted(image: NDArray[Any], dz: int, dx: int) -> NDArray[Any]:
-    """The image shifted so that what lay at (z + dz, x + dx) lies at (z, x); zero where nothing was seen."""
+def shifted(image: NDArray[Any], dz: int, dx: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """The image shifted so that what lay at (z + dz, x + dx) lies at (z, x); zero where nothing was seen.
+
+    Into `out` where one is given, which may be the image itself.
+    """
     rows, columns = image.shape
-    moved = np.zeros_like(image)
-    if abs(dz) < rows and abs(dx) < columns:
-        moved[max(-dz, 0) : rows - max(dz, 0), max(-dx, 0) : columns - max(dx, 0)] = image[
-            max(dz, 0) : rows - max(-dz, 0), max(dx, 0) : columns - max(-dx, 0)
-        ]
+    moved = np.empty_like(image) if out is None else out
+    top, bottom, left, right = max(-dz, 0), rows - max(dz, 0), max(-dx, 0), columns - max(dx, 0)
+    if top >= rows or bottom <= 0 or left >= columns or right <= 0:
+        moved[:] = 0
+        return moved
+    moved[top:bottom, left:right] = image[max(dz, 0) : rows - top, max(dx, 0) : columns - left]
+    moved[:top], moved[bottom:], moved[:, :left], moved[:, right:] = 0, 0, 0, 0
     return moved
 
 
