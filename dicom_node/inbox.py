@@ -15,18 +15,18 @@ import shutil
 import struct
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import structlog
 from pynetdicom.dsutils import split_dataset
 
 from dicom_node.acquisition import AssociationSummary, Origin, Peer, ReceivedInstance
-from dicom_node.arrived_header import NODE_FACTS_CREATOR, ArrivedHeader, read_arrived_header
+from dicom_node.arrived_header import NODE_FACTS_CREATOR, ArrivedHeader, FileStart, read_arrived_header
 from dicom_node.errors import SpoolError, UnreadableHeaderError
 from dicom_node.ledger_record import arrival_of, record_of, to_json
 from dicom_node.routing import Route, route, route_class
@@ -71,13 +71,15 @@ class Upload:
         self.path = path
         self.answer = answer  # known before the first byte: nothing is written
         self.failure: Status | None = None
+        self.start: FileStart | None = None
         self.study: tuple[str, str] | None = None  # and patient, once its header was read
         self.bytes = 0
         self._on_its_way = 0
         self._fd = -1
 
-    def open(self, meta: bytes) -> None:
-        """Create the file with its meta header."""
+    def open(self, meta: bytes, facts: Mapping[str, Any]) -> None:
+        """Create the file with its meta header, which holds these facts."""
+        self.start = FileStart(len(meta), self.request.transfer_syntax_uid, facts)
         try:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         except OSError as error:
@@ -220,11 +222,6 @@ class AssociationLedger:
             structlog.get_logger().error("spool_full", reserve_bytes=limits.reserve_bytes)
             return Upload(request, path, Status.OUT_OF_RESOURCES)
         upload = Upload(request, path)
-        upload.open(self._file_meta(request))
-        return upload
-
-    def _file_meta(self, request: StoreRequest) -> bytes:
-        """Preamble and group 0002 (PS3.10 7.1), with the node's own facts as Private Information."""
         facts = {
             "origin": request.origin,
             "peer_ae_title": self.caller[0],
@@ -234,19 +231,8 @@ class AssociationLedger:
             "profile": self.peer.profile,
             "priority": self.peer.priority,
         }
-        elements = b"".join(
-            (
-                _meta_element(0x0001, b"OB", b"\x00\x01"),
-                _meta_element(0x0002, b"UI", request.sop_class_uid.encode()),
-                _meta_element(0x0003, b"UI", request.sop_instance_uid.encode()),
-                _meta_element(0x0010, b"UI", request.transfer_syntax_uid.encode()),
-                _meta_element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
-                _meta_element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
-                _meta_element(0x0100, b"UI", NODE_FACTS_CREATOR.encode()),
-                _meta_element(0x0102, b"OB", json.dumps(facts).encode() + b" "),
-            )
-        )
-        return b"\0" * 128 + b"DICM" + _meta_element(0x0000, b"UL", struct.pack("<I", len(elements))) + elements
+        upload.open(_file_meta(request, facts), facts)
+        return upload
 
     def commit(self, upload: Upload) -> Status:
         """The object is complete: make it durable, or say why not. Nothing partial is left in either case."""
@@ -273,7 +259,7 @@ class AssociationLedger:
         if upload.answer is not None:
             names = {Status.SUCCESS: "dropped", Status.OUT_OF_RESOURCES: "failed"}
             return names.get(upload.answer, "refused"), upload.answer
-        header = read_arrived_header(upload.path)
+        header = read_arrived_header(upload.path, upload.start)
         mismatch = _mismatch(header, upload.request)
         if mismatch is not None:
             return "refused", mismatch
@@ -359,6 +345,23 @@ class AssociationLedger:
         return True
 
 
+def _file_meta(request: StoreRequest, facts: Mapping[str, Any]) -> bytes:
+    """Preamble and group 0002 (PS3.10 7.1), with the node's own facts as Private Information."""
+    elements = b"".join(
+        (
+            _meta_element(0x0001, b"OB", b"\x00\x01"),
+            _meta_element(0x0002, b"UI", request.sop_class_uid.encode()),
+            _meta_element(0x0003, b"UI", request.sop_instance_uid.encode()),
+            _meta_element(0x0010, b"UI", request.transfer_syntax_uid.encode()),
+            _meta_element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+            _meta_element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
+            _meta_element(0x0100, b"UI", NODE_FACTS_CREATOR.encode()),
+            _meta_element(0x0102, b"OB", json.dumps(facts).encode() + b" "),
+        )
+    )
+    return b"\0" * 128 + b"DICM" + _meta_element(0x0000, b"UL", struct.pack("<I", len(elements))) + elements
+
+
 def _meta_element(element: int, vr: bytes, value: bytes) -> bytes:
     """An element of group 0002, explicit little endian (PS3.5 7.1.2); pydicom's writer takes 0.2 ms for the group."""
     value += b"\0" * (len(value) % 2) if vr != b"SH" else b" " * (len(value) % 2)
@@ -369,7 +372,7 @@ def _meta_element(element: int, vr: bytes, value: bytes) -> bytes:
 def _mismatch(header: ArrivedHeader, request: StoreRequest) -> Status | None:
     """Where the data set is not what the request announced (PS3.7 9.1.1.1), or names no study or series."""
     if header.text("SOPClassUID") != request.sop_class_uid:
-        return Status.DATASET_DOES_NOT_MATCH_SOP_CLASS if header.dataset else Status.CANNOT_UNDERSTAND
+        return Status.DATASET_DOES_NOT_MATCH_SOP_CLASS if header.values else Status.CANNOT_UNDERSTAND
     if header.text("SOPInstanceUID") != request.sop_instance_uid:
         return Status.INSTANCE_UID_MISMATCH
     if not (header.text("StudyInstanceUID") and header.text("SeriesInstanceUID")):

@@ -43,6 +43,7 @@ from dicom_node.transport.association import (
     running_associations,
 )
 from dicom_node.transport.lobby import Lobby, Port
+from dicom_node.transport.store_message import StoreMessage
 
 if TYPE_CHECKING:  # the receiver's process starts faster and smaller without the settings' machinery
     from dicom_node.config import Settings
@@ -223,17 +224,14 @@ class SpoolingStorage:
         structlog.get_logger().info("commitment_reported", calling=calling, asked_for=taken)
         return int(Status.SUCCESS if taken else Status.INVALID_ARGUMENT)
 
-    def begin(self, assoc: NodeAssociation, command: Dataset, context: PresentationContext | None) -> Upload:
+    def begin(self, assoc: NodeAssociation, request: StoreMessage, context: PresentationContext | None) -> Upload:
         """Where the data set of a C-STORE goes."""
         ledger = self._ledgers[assoc]
-        sop_class = str(command.get("AffectedSOPClassUID", ""))
-        origin = origin_of(
-            ledger.peer, str(command.get("MoveOriginatorApplicationEntityTitle") or ""), self._settings.ae_title
-        )
+        origin = origin_of(ledger.peer, request.move_originator, self._settings.ae_title)
         syntax = str(context.transfer_syntax[0]) if context is not None else ""
-        request = StoreRequest(sop_class, str(command.get("AffectedSOPInstanceUID", "")), syntax, origin)
-        announced = context is not None and context.abstract_syntax == sop_class
-        return ledger.upload(request, None if announced else Status.SOP_CLASS_NOT_SUPPORTED)
+        wanted = StoreRequest(request.sop_class_uid, request.sop_instance_uid, syntax, origin)
+        announced = context is not None and context.abstract_syntax == request.sop_class_uid
+        return ledger.upload(wanted, None if announced else Status.SOP_CLASS_NOT_SUPPORTED)
 
     def commit(self, assoc: NodeAssociation, upload: Any) -> int:
         """The status of a complete object; on success it is on disk."""

@@ -19,6 +19,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import structlog
@@ -29,6 +30,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from dicom_node.transport.pdu_stream import PduStream, ProtocolError
+from dicom_node.transport.store_message import StoreMessage, read_store_request
 
 _BUFFER_BYTES = 1 << 18
 _LINGER_S = 1.0  # how long we wait for the peer to close after the last PDU, so that it can read it
@@ -38,6 +40,7 @@ _A_ASSOCIATE_RQ = 0x01
 _OF_THE_USER = ("Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15")  # primitives, not the network (PS3.8 table 9-10)
 _TITLES = (10, 26)  # called and calling, 16 bytes each (PS3.8 table 9-11)
 UNNAMED = "UNNAMED"
+_STORE_TEXTS = ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "MoveOriginatorApplicationEntityTitle")
 _COMMAND, _LAST = 1, 2  # bits of the message control header (PS3.8 E.2)
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _UNDECODABLE = (
@@ -201,6 +204,7 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc] # pynetdicom is unty
         self.first_bytes = b""  # what was read before the association had a thread
         self._stream = PduStream(0, self._on_pdu, self._on_fragment)
         self._upload: Upload | None = None
+        self._request: StoreMessage | None = None
         self._fragments: list[memoryview] = []
         self._message = bytearray()
         self._other_bytes = 0
@@ -352,17 +356,30 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc] # pynetdicom is unty
 
     def _deliver(self, context_id: int, pdv: bytes) -> None:
         """Hand a whole PDV to DIMSE; where it completes a C-STORE request, what follows is its upload."""
+        dimse, serves = self.assoc.dimse, self.assoc.storage is not None
+        if serves and dimse.message is None and pdv[0] == _COMMAND | _LAST:
+            request = read_store_request(pdv[1:])
+            if request is not None:
+                self._begin_upload(request, context_id)
+                return
         primitive = P_DATA()
         primitive.presentation_data_value_list.append((context_id, pdv))
-        self.assoc.dimse.receive_primitive(primitive)
-        message = self.assoc.dimse.message
-        if message is None:
+        dimse.receive_primitive(primitive)
+        if dimse.message is None:
             self._other_bytes = 0
-        elif isinstance(message, C_STORE_RQ) and self.assoc.storage is not None:
-            self._upload = self.assoc.begin_upload(message.command_set, context_id)
-            message._data_set_path = self._upload  # travels with the message; the stock slot for a file's path
+        elif serves and isinstance(dimse.message, C_STORE_RQ):  # its command came in pieces
+            values = dimse.message.command_set
+            texts = [str(values.get(keyword) or "") for keyword in _STORE_TEXTS]
+            dimse.message = None
+            self._begin_upload(StoreMessage(int(values.MessageID), *texts), context_id)
+
+    def _begin_upload(self, request: StoreMessage, context_id: int) -> None:
+        self._other_bytes = 0
+        self._request, self._upload = request, self.assoc.begin_upload(request, context_id)
 
     def _end_upload(self, context_id: int) -> None:
         self._flush()
+        assert self._request is not None  # noqa: S101 - it came with the upload
+        request, self._request = replace(self._request, upload=self._upload), None
         self._upload = None  # the association's thread has it from here
-        self._deliver(context_id, bytes([_LAST]))
+        self.assoc.dimse.msg_queue.put((context_id, request))
