@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -17,7 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import trustme
+
+from dicom_node.inbox import SpoolLimits
+from dicom_node.receiver import ReceiverSettings, serve_receiver
 from dicom_node.sending import send_files
+from dicom_node.spool import Spool
 from dicom_node.transport.requestor import RemoteNode
 from tests.dicom_node.network_scenes import Scene
 from tests.dicom_node.raw_peer import VERIFICATION, RawPeer
@@ -30,7 +37,7 @@ FAST = {**os.environ, "TCP_NODELAY": "1"}
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table; names of parts as arguments print only these."""
     # Speed is measured without a disk where there is one in memory; the disk has its own line.
     memory = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=memory) as name:
@@ -38,10 +45,18 @@ def main() -> None:
         large = [scene(number, LARGE_MB * 1e6).file(folder / "large") for number in range(LARGE_COUNT)]
         middle = [scene(100 + number, 10.9e6).file(folder / "middle") for number in range(16)]
         small = [scene(1000 + number, 0.5e6).file(folder / "small") for number in range(400)]
-        receiving(folder, large, middle, small)
-        memory_and_latency(folder, large)
-        sending(folder, large, small)
-    durability()
+        parts = {
+            "receiving": lambda: receiving(folder, large, middle, small),
+            "sharing": lambda: sharing_a_port(folder, middle),
+            "tls": lambda: over_tls(folder, large),
+            "memory": lambda: memory_and_latency(folder, large),
+            "sending": lambda: sending(folder, large, small),
+        }
+        for part in sys.argv[1:] or parts:
+            if part in parts:
+                parts[part]()
+    if not sys.argv[1:] or "durability" in sys.argv[1:]:
+        durability()
 
 
 def scene(number: int, size: float) -> Scene:
@@ -75,19 +90,27 @@ def storescu(port: int, files: list[Path], count: int, *options: str) -> float:
 
 
 @contextmanager
-def storescp(folder: Path, *options: str) -> Iterator[int]:
-    """DCMTK's receiver; its port."""
+def storescp(folder: Path, *options: str, echo: bool = True) -> Iterator[int]:
+    """DCMTK's receiver; its port. Without `echo` it is only waited for until it listens (it wants TLS)."""
     (port,) = free_ports(1)
     folder.mkdir(parents=True, exist_ok=True)
     command = [find_peer("storescp"), *options, "-od", str(folder), "+uf", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while echoscu(port, called="ANY").returncode != 0:
+        while echo and echoscu(port, called="ANY").returncode != 0:
+            time.sleep(0.05)
+        while not echo and not listens(port):
             time.sleep(0.05)
         yield port
     finally:
         process.terminate()
         process.wait()
+
+
+def listens(port: int) -> bool:
+    """Whether anybody takes a connection there."""
+    with socket.socket() as trial:
+        return trial.connect_ex((LOOPBACK, port)) == 0
 
 
 def emptied(*folders: Path) -> None:
@@ -150,6 +173,46 @@ def emptied_pacs(pacs: Orthanc) -> None:
         pacs.rest(f"/patients/{identifier}", method="DELETE")
 
 
+def sharing_a_port(folder: Path, middle: list[Path]) -> None:
+    """16 associations to two receivers on one port (SO_REUSEPORT): the way past one process's interpreter lock."""
+    spool, theirs = folder / "spool", folder / "storescp"
+    size = sum(path.stat().st_size for path in middle) / 1e6
+    peer = storescp(theirs, "--fork", "+B", "+xa", "-pdu", "131072")
+    with ReceiverProcess(spool) as one, ReceiverProcess(spool, port=one.port), peer as port:
+        ours, peers = side_by_side(
+            lambda: storescu(one.port, middle, 16),
+            lambda: storescu(port, middle, 16),
+            lambda: emptied(spool / "instances", spool / "series", theirs),
+        )
+    tell("receive 16 associations, two receivers on one port", size / ours, size / peers, "MB/s", 0.6, "storescp +B")
+
+
+def over_tls(folder: Path, large: list[Path]) -> None:
+    """92 MB objects over TLS, beside storescp +tls: one receiver in this process, the sender in its own."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    paper = authority.issue_cert(LOOPBACK)
+    paper.private_key_pem.write_to_path(folder / "key.pem")
+    paper.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    paper.configure_cert(context)
+    spool, theirs = Spool(folder / "tls"), folder / "storescp"
+    size = sum(path.stat().st_size for path in large) / 1e6
+    limits = SpoolLimits(reserve_bytes=0)
+    with serve_receiver(
+        ReceiverSettings(port=0, any_peer_is_scanner=True, ssl_context=context, limits=limits), spool
+    ) as r:
+        papers = (str(folder / "key.pem"), str(folder / "cert.pem"))
+        trusting = ("+tls", *papers, "+cf", str(folder / "ca.pem"))
+        with storescp(theirs, "+B", "-pdu", "131072", *trusting, echo=False) as port:
+            ours, peers = side_by_side(
+                lambda: storescu(r.port, large, 1, *trusting),
+                lambda: storescu(port, large, 1, *trusting),
+                lambda: emptied(spool.root / "instances", spool.root / "series", theirs),
+            )
+    tell("receive 92 MB objects over TLS", size / ours, size / peers, "MB/s", None, "storescp +tls")
+
+
 def memory_and_latency(folder: Path, large: list[Path]) -> None:
     """Growth of the resident set, and what a small exchange costs."""
     emptied(folder / "spool" / "instances", folder / "spool" / "series")
@@ -210,6 +273,11 @@ def sending(folder: Path, large: list[Path], small: list[Path]) -> None:
         tell_limit(
             "send one 0.5 MB object to Orthanc, with its association", statistics.median(times), "ms", 15, at_most=True
         )
+        pairs = [
+            (small[n], small[n + 1]) for n in range(40, 120, 2)
+        ]  # a report and a picture, as a delivery sends them
+        times = [send(pacs.dicom_port, list(pair), pacs.ae_title) * 1e3 / 2 for pair in pairs]
+        tell_limit("send two objects on one association, each", statistics.median(times), "ms", 15, at_most=True)
 
 
 def durability() -> None:
