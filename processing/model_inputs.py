@@ -41,7 +41,7 @@ class ModelInputParameters:
 
 
 SMALL_ANIMAL = ModelInputParameters(cell_mm=0.125, box_mm=0.375)
-SMALL_PANEL_MM = 0.0  # 30.0 as soon as a model that knows it ships
+SMALL_PANEL_MM = 30.0
 """Small-animal scanners work at 12 MHz and more: speckle and tumours are half as large or less. On cells of 0.25 mm a
 lesion of 3 mm is 12 cells wide, blurred over three, and its overlap with the truth ended at 0.8 (docs/models.md)."""
 

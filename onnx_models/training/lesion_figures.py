@@ -16,9 +16,9 @@ from onnx_models.loaded import LoadedModel
 from onnx_models.manifest import InputStatistics
 from onnx_models.segment import segment_lesion_with
 from onnx_models.tensors import map_statistics, outside_score
-from onnx_models.training.cines import MECHANISMS, Sampling
+from onnx_models.training.cines import MECHANISMS
 from onnx_models.training.evaluation import agreement_figure, dice, mean_figure, separation, share_figure
-from onnx_models.training.map_sets import TEST_SEED
+from onnx_models.training.map_sets import TEST_SEED, training_sampling
 from onnx_models.training.non_contrast import KINDS, non_contrast_maps
 from onnx_models.training.test_cines import TestCine, make_test_cine
 
@@ -136,7 +136,7 @@ def resimulated(model: LoadedModel, count: int = 8) -> dict[str, float]:
     means: dict[str, float] = {}
     for place, mechanism in enumerate(MECHANISMS):
         seeds = range(RESIMULATED_SEED + 100_000 * place, RESIMULATED_SEED + 100_000 * place + 3 * count)
-        cines = (make_test_cine(seed, mechanism, Sampling()) for seed in seeds)
+        cines = (make_test_cine(seed, mechanism, training_sampling(seed)) for seed in seeds)
         with_lesion = islice((c for c in cines if c.lesion.any()), count)
         means[mechanism] = round(float(np.mean([outcome_of(model, c).dice for c in with_lesion])), 4)
     return means

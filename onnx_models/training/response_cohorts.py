@@ -173,15 +173,19 @@ COHORTS += [("real", 1), ("synthetic", 0)]
 """In the experiment the bubble rim plays real, the perfusion field is what synthetic images are drawn from."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    folder = parser.parse_args().out
+def make_cohorts(folder: Path, kinds: Iterable[str]) -> None:
+    """Draw and store the cohorts of these kinds; those that are there are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     for kind, place in COHORTS:
         path = folder / f"{kind}-{place}.npz"
-        if not path.exists():
+        if kind in kinds and not path.exists():
             save_tumours(path, draw_tumours(cohort_plans(kind, place), MECHANISMS[place]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    make_cohorts(parser.parse_args().out, {kind for kind, _ in COHORTS})
 
 
 if __name__ == "__main__":

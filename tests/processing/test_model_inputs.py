@@ -7,7 +7,7 @@ import pytest
 
 from processing.cine import Cine, Spacing, TimeZero
 from processing.errors import UnfitCineError
-from processing.model_inputs import ModelInputParameters, box_weights, model_inputs
+from processing.model_inputs import SMALL_PANEL_MM, ModelInputParameters, box_weights, model_inputs
 
 SPACING = Spacing(0.2, 0.2)
 
@@ -59,6 +59,14 @@ def test_rejected_frames_are_left_out() -> None:
     dirty = Cine(spoilt, cine.valid, cine.saturated, 1e-6, cine.frame_times_s, TimeZero(), cine.spacing_mm, (0, 0))
     assert model_inputs(dirty, rejected).maps[0, 20, 10] == pytest.approx(-10, abs=0.01)
     assert model_inputs(dirty).maps[0, 20, 10] > -3
+
+
+@pytest.mark.parametrize(("longer_mm", "cell_mm"), [(SMALL_PANEL_MM, 0.125), (SMALL_PANEL_MM + 0.6, 0.25)])
+def test_a_small_animal_s_panel_gets_cells_of_half_the_size(longer_mm: float, cell_mm: float) -> None:
+    """60 columns; the number of cells follows from the panel's width."""
+    inputs = model_inputs(stepped_cine(Spacing(0.2, longer_mm / 60)))
+    assert inputs.cell_mm == cell_mm
+    assert inputs.maps.shape[2] == int(np.ceil(longer_mm / cell_mm - 1e-6))
 
 
 @pytest.mark.parametrize("pitch_mm", [0.05, 0.31, 1.0])

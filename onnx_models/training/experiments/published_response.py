@@ -1,6 +1,6 @@
 """The published experiment, repeated: does adding synthetic images help to tell responses apart?
 
-`python -m onnx_models.training.experiments.published_response --tumours DIR` (cohorts: `response_cohorts --out DIR`).
+`python -m onnx_models.training.experiments.published_response --tumours DIR`.
 Two simulators of different mechanism share a latent phenotype; the bubble rim plays "real" with 175/136/276 images of
 198 tumours, the perfusion field draws the synthetic ones. Every arm gets the same number of updates, five seeds, and
 is judged on the same real tumours that nothing was chosen on.
@@ -22,7 +22,7 @@ from onnx_models.training import response_controls as controls
 from onnx_models.training.cines import MECHANISMS
 from onnx_models.training.experiments.statistics import folds, recalls, run_figure, seen_through_few_images
 from onnx_models.training.response import Run, fitted_temperature, logits_of, train_glass_box, train_network
-from onnx_models.training.response_cohorts import QUOTA, Tumours, bayes_accuracy, load_tumours
+from onnx_models.training.response_cohorts import QUOTA, Tumours, bayes_accuracy, load_tumours, make_cohorts
 
 SEEDS = (50, 51, 52, 53, 54)
 STEPS = 600
@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--tumours", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
+    make_cohorts(arguments.tumours, ("real", "synthetic", "validation", "test"))
     arguments.out.write_text(json.dumps(run(arguments.tumours), indent=1) + "\n")
 
 
