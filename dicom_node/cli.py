@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 jobs_app = typer.Typer(no_args_is_help=True, help="Look at jobs and steer them.")
 app.add_typer(jobs_app, name="jobs")
-models_app = typer.Typer(no_args_is_help=True, help="Models: list, verify, activate.")
+models_app = typer.Typer(no_args_is_help=True, help="Models: list, verify, evaluate, finetune, activate.")
 app.add_typer(models_app, name="models")
 
 Config = Annotated[
@@ -240,6 +240,38 @@ def models_verify(folder: Path) -> None:
     passed, line = verify_folder(folder)
     Console().print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(DONE if passed else FAILED)
+
+
+@models_app.command("evaluate")
+def models_evaluate(
+    model: Annotated[str, typer.Argument(help="Model id, such as lesion_seg.")],
+    table: Annotated[Path, typer.Argument(help="CSV of the site's cases (docs/models.md).")],
+    folder: Annotated[Path | None, typer.Option(help="A model folder instead of the active model.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Figures and every case as JSON.")] = None,
+    config: Config = None,
+) -> None:
+    """How a model does on the site's own cases; intervals are over animals or patients."""
+    from dicom_node.model_commands import EvaluationOrder, evaluate_model
+
+    order = EvaluationOrder(model, table, folder, out)
+    Console().print(evaluate_model(_settings(config, "models", quiet=True), order))
+
+
+@models_app.command("finetune")
+def models_finetune(
+    model: Annotated[str, typer.Argument(help="Model id: lesion_seg, response_cls or response_lr.")],
+    table: Annotated[Path, typer.Argument(help="CSV of the site's cases (docs/models.md).")],
+    version: Annotated[str, typer.Option(help="Version of the new model.")],
+    held: Annotated[float, typer.Option(help="Share of the subjects that is only tested on.")] = 0.3,
+    seed: int = 1,
+    config: Config = None,
+) -> None:
+    """Adapt a shipped model to the site's own cases (needs the extra `train`)."""
+    from dicom_node.model_commands import FineTuneOrder, fine_tune_model
+
+    order = FineTuneOrder(model, table, version, held, seed)
+    told = fine_tune_model(_settings(config, "models", quiet=True), order)
+    Console().print(told, highlight=False, soft_wrap=True)
 
 
 @models_app.command("activate")

@@ -122,10 +122,10 @@ def _handed_in(label: Literal["lesion", "reference"], given: GivenMasks, cine: C
     if drawn is not None:
         return Roi(drawn, label, "reader", confirmed=True)
     file: Path | None = getattr(given, label)
-    return None if file is None else _from_file(file, label, cine)
+    return None if file is None else roi_from_file(file, label, cine)
 
 
-def _from_file(path: Path, label: RoiLabel, cine: Cine) -> Roi:
+def roi_from_file(path: Path, label: RoiLabel, cine: Cine) -> Roi:
     """The part of a full-frame mask that lies on the contrast panel."""
     try:
         with Image.open(path) as image:

@@ -83,10 +83,10 @@ def classify_response(models: Models, inputs: ResponseInputs, treatment: Treatme
         known = "after treatment" if treatment == "after" else "of unknown treatment state"
         error = ModelRefusedError("not_applicable", f"made for tumours before treatment, this study is {known}")
         return ResponseResult(refused_by(network, error), refused_by(glass_box, error))
-    return ResponseResult(_network(network, inputs), _glass_box(glass_box, inputs))
+    return ResponseResult(network_answer(network, inputs), glass_box_answer(glass_box, inputs))
 
 
-def _network(model: LoadedModel, inputs: ResponseInputs) -> Classification | Refusal:
+def network_answer(model: LoadedModel, inputs: ResponseInputs) -> Classification | Refusal:
     try:
         manifest, _ = model.ready()
         check_applicable(manifest, inputs.facts)
@@ -97,7 +97,7 @@ def _network(model: LoadedModel, inputs: ResponseInputs) -> Classification | Ref
         return refused_by(model, error)
 
 
-def _glass_box(model: LoadedModel, inputs: ResponseInputs) -> Classification | Refusal:
+def glass_box_answer(model: LoadedModel, inputs: ResponseInputs) -> Classification | Refusal:
     try:
         manifest, _ = model.ready()
         check_applicable(manifest, inputs.facts)

@@ -49,6 +49,7 @@ class LoadedModel:
     failures: int = 0
     timeout_s: float = 10.0
     notes: tuple[str, ...] = field(default=())
+    folder: Path | None = None
 
     def refusal(self, state: State, sentence: str, ood_score: float | None = None) -> Refusal:
         """A refusal in words for the report."""
@@ -122,7 +123,7 @@ def load_model(folder: Path, device: Device = "cpu", timeout_s: float = 10.0) ->
         _check_golden(folder, manifest, session)
     except ModelRefusedError as error:
         return LoadedModel(identity, error.state, error.sentence)
-    loaded = LoadedModel(identity, "ok", "all checks passed", manifest, session, timeout_s=timeout_s)
+    loaded = LoadedModel(identity, "ok", "all checks passed", manifest, session, timeout_s=timeout_s, folder=folder)
     if device == "cuda" and session.provider != "CUDAExecutionProvider":
         loaded.notes = (f"CUDA was asked for, the runtime uses {session.provider}",)
     return loaded

@@ -151,7 +151,7 @@ class Manifest(Part):
     not_for: tuple[str, ...]
     applicability: Applicability
     inputs: tuple[TensorContract, ...] = Field(min_length=1, max_length=1)
-    preprocessing: Literal["model_inputs 1", "density 1", "roi crop 1", "named metrics 1"]
+    preprocessing: Literal["model_inputs 1", "model_inputs 2", "density 1", "roi crop 1", "named metrics 1"]
     outputs: Outputs
     ood: InputStatistics
     golden: Golden

@@ -1,39 +1,26 @@
-"""Train the lesion model: `python -m onnx_models.training.lesion --maps DIR --out FILE.pt [--mechanisms ...]`.
-
-Makes the maps that are missing, trains with one thread and a fixed seed, writes weights.
-"""
+"""Train the lesion model alone: `python -m onnx_models.training.lesion --maps DIR --out FILE.pt [--mechanisms ...]`."""
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from onnx_models.training.cines import MECHANISMS
 from onnx_models.training.map_sets import PAD, MapExample, load_set
-from onnx_models.training.networks import MaskNet, lesion_net, mask_loss
+from onnx_models.training.mask_training import Drawn, Schedule, fit
+from onnx_models.training.networks import MaskNet, lesion_net
+
+SCHEDULE = Schedule(steps=6000, crop=192, seed=20)
+"""Windows of 192 cells: 48 mm, or 24 mm of a small animal."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """AdamW with one cosine cycle. `crop`: cells of a training window (0.25 mm each)."""
-
-    steps: int = 6000
-    batch: int = 8
-    crop: int = 192
-    peak_rate: float = 4e-3
-    seed: int = 20
-
-
-def window(
-    example: MapExample, crop: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+def window(example: MapExample, crop: int, rng: np.random.Generator) -> Drawn:
     """A random window of the panel, padded with invalid cells, flipped, with another gain and clock."""
     maps = np.broadcast_to(PAD, (5, crop, crop)).copy()
     lesion, valid = np.zeros((2, crop, crop), dtype=np.float32)
@@ -64,34 +51,25 @@ def window(
     return maps, lesion, valid
 
 
-def train(examples: Sequence[MapExample], schedule: Schedule, start: Path | None = None) -> MaskNet:
-    """One training run, from `start`'s weights if given; the same seed and machine give the same weights."""
-    torch.manual_seed(schedule.seed)
-    torch.set_num_threads(1)
+def train(examples: Sequence[MapExample], schedule: Schedule = SCHEDULE, start: MaskNet | None = None) -> MaskNet:
+    """One training run, from `start` if given; every example is seen once before any is seen again."""
     rng = np.random.default_rng(schedule.seed)
-    network = lesion_net()
-    if start is not None:
-        network.load_state_dict(torch.load(start, weights_only=True)["weights"])
-    optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.peak_rate, weight_decay=1e-3)
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, schedule.peak_rate, schedule.steps, pct_start=0.15)
     order: list[int] = []
-    begun, mean_loss = time.monotonic(), 0.0
-    network.train()
-    for step in range(schedule.steps):
+
+    def draw(_step: int) -> list[Drawn]:
         while len(order) < schedule.batch:
             order.extend(rng.permutation(len(examples)).tolist())
-        picked, order = order[: schedule.batch], order[schedule.batch :]
-        drawn = [window(examples[k], schedule.crop, rng) for k in picked]
-        maps, truth, valid = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
-        loss = mask_loss(network(maps), truth, valid)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        rates.step()
-        mean_loss = 0.98 * mean_loss + 0.02 * float(loss.detach())
-        if step % 100 == 99:
-            print(f"step {step + 1} loss {mean_loss:.4f} {time.monotonic() - begun:.0f} s", flush=True)
-    return network.eval()
+        picked = [order.pop(0) for _ in range(schedule.batch)]
+        return [window(examples[k], schedule.crop, rng) for k in picked]
+
+    return fit(lambda: start or lesion_net(), draw, schedule)
+
+
+def train_from(folder: Path, mechanisms: Sequence[str], steps: int = SCHEDULE.steps) -> dict[str, Any]:
+    """Train on all maps in `folder`: weights, and how many cines they have seen."""
+    examples = [e for mechanism in mechanisms for e in load_set(folder, mechanism, "train")]
+    network = train(examples, replace(SCHEDULE, steps=steps))
+    return {"weights": network.state_dict(), "cines": len(examples), "steps": steps}
 
 
 def main() -> None:
@@ -99,16 +77,9 @@ def main() -> None:
     parser.add_argument("--maps", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--mechanisms", nargs="+", default=list(MECHANISMS))
-    parser.add_argument("--steps", type=int, default=Schedule().steps)
-    parser.add_argument("--start", type=Path, help="weights of an earlier run to go on from")
+    parser.add_argument("--steps", type=int, default=SCHEDULE.steps)
     arguments = parser.parse_args()
-    examples = [e for mechanism in arguments.mechanisms for e in load_set(arguments.maps, mechanism, "train")]
-    print(f"{len(examples)} cines", flush=True)
-    network = train(examples, Schedule(steps=arguments.steps), arguments.start)
-    going_on = f" --start FILE ({arguments.start.stem})" if arguments.start else ""
-    command = f"python -m onnx_models.training.lesion --maps DIR --out FILE --steps {arguments.steps}{going_on}"
-    stored = {"weights": network.state_dict(), "cines": len(examples), "steps": arguments.steps, "command": command}
-    torch.save(stored, arguments.out)
+    torch.save(train_from(arguments.maps, arguments.mechanisms, arguments.steps), arguments.out)
 
 
 if __name__ == "__main__":

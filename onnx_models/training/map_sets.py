@@ -86,19 +86,21 @@ _ARRAYS = ("maps", "lesion", "valid")
 _FACTS = ("contrast", "mechanism", "small_animal", "seed", "cell_mm")
 
 
+TRAIN_CINES, VALIDATION_CINES = 500, 100
+"""Of each mechanism."""
+
+
+def make_sets(folder: Path, train: int = TRAIN_CINES, validation: int = VALIDATION_CINES) -> None:
+    """All sets; shards that are there are kept."""
+    for kind, start, count in (("validation", VALIDATION_SEED, validation), ("train", TRAIN_SEED, train)):
+        for place, mechanism in enumerate(MECHANISMS):
+            save_set(folder, mechanism, kind, range(start + 100_000 * place, start + 100_000 * place + count))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--train", type=int, default=500, help="cines of each mechanism")
-    parser.add_argument("--validation", type=int, default=100)
-    arguments = parser.parse_args()
-    jobs = (("validation", VALIDATION_SEED, arguments.validation), ("train", TRAIN_SEED, arguments.train))
-    for kind, start, count in jobs:
-        # Both mechanisms grow together: training may begin on what is there.
-        for part in range(0, count, 100):
-            for place, mechanism in enumerate(MECHANISMS):
-                first = start + 100_000 * place + part
-                save_set(arguments.out, mechanism, kind, range(first, first + min(100, count - part)))
+    make_sets(parser.parse_args().out)
 
 
 if __name__ == "__main__":

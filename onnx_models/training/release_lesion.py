@@ -1,15 +1,14 @@
-"""Release the lesion model: weights -> operating point on validation -> ONNX -> figures on held-out cines -> folder.
+"""The lesion model by one command: `python -m onnx_models.training.release_lesion --work DIR --version N`.
 
-`python -m onnx_models.training.release_lesion --weights W.pt --maps DIR --test DIR --version 1 [--alone A.pt B.pt]`
+Simulated maps -> training -> operating point on validation -> ONNX -> figures on held-out cines -> folder. What lies in
+DIR already is not made again. `--alone` also trains on one simulator at a time and asks about both (reported only).
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,24 +23,16 @@ from onnx_models.registry import SHIPPED
 from onnx_models.segment import INVALID_CELL
 from onnx_models.session import open_session
 from onnx_models.tensors import map_statistics, padded, sigmoid
-from onnx_models.training.cines import MECHANISMS
+from onnx_models.training.cines import MECHANISMS, Mechanism
 from onnx_models.training.evaluation import dice, expected_calibration_error, mean_figure
-from onnx_models.training.export import (
-    Tensors,
-    device_uid,
-    file_facts,
-    golden_vector,
-    inference_row,
-    to_onnx,
-    write_folder,
-)
+from onnx_models.training.export import Tensors, golden_vector, inference_row, to_onnx, write_folder
+from onnx_models.training.lesion import SCHEDULE, train_from
 from onnx_models.training.lesion_figures import guard_rows, lesion_rows, outcome_of, resimulated, stratum_rows
-from onnx_models.training.map_sets import TRAIN_SEED, VALIDATION_SEED, MapExample, load_set
+from onnx_models.training.map_sets import TRAIN_SEED, VALIDATION_SEED, MapExample, load_set, make_sets
 from onnx_models.training.networks import lesion_net
-from onnx_models.training.test_cines import TestCine, load_test_cine
-from processing.model_inputs import ModelInputParameters
+from onnx_models.training.release_frame import Release, manifest_of, shrunk_envelope
+from onnx_models.training.test_cines import TestCine, load_test_cine, make_test_set
 
-EVIDENCE = "Trained on simulated data only - not clinically validated - research use"
 LEAST_MM2, MOST_MM2 = 3.0, 5000.0
 """A disc of 2 mm and one of 80 mm: beyond both ends of what was trained."""
 
@@ -75,25 +66,24 @@ def choose_operating_point(content: bytes, examples: Sequence[MapExample]) -> Op
     maps = [sigmoid(found, temperature) * e.valid for found, e in zip(logits, examples, strict=True)]
     thresholds = np.arange(0.3, 0.71, 0.05)
     drawn = [(p, e) for p, e in zip(maps, examples, strict=True) if e.lesion.any()]
-    best = max(thresholds, key=lambda t: float(np.mean([dice(_largest(p, t), e.lesion) for p, e in drawn])))
+    best = max(thresholds, key=lambda t: float(np.mean([dice(_largest(p, t, e.cell_mm), e.lesion) for p, e in drawn])))
     return OperatingPoint(round(temperature, 4), round(float(best), 2), _abstention(maps, examples, float(best)), error)
 
 
-def _largest(probability: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+def _largest(probability: NDArray[np.float32], threshold: float, cell_mm: float) -> NDArray[np.bool_]:
     labelled, count = label(probability > threshold)
     if not count:
         return np.zeros(probability.shape, dtype=np.bool_)
     sizes = np.bincount(labelled.ravel())[1:]
     found: NDArray[np.bool_] = labelled == int(sizes.argmax()) + 1
-    cell_mm2 = ModelInputParameters().cell_mm ** 2
-    return found if LEAST_MM2 <= sizes.max() * cell_mm2 <= MOST_MM2 else np.zeros(probability.shape, dtype=np.bool_)
+    return found if LEAST_MM2 <= sizes.max() * cell_mm**2 <= MOST_MM2 else np.zeros(probability.shape, dtype=np.bool_)
 
 
 def _abstention(maps: Sequence[NDArray[np.float32]], examples: Sequence[MapExample], threshold: float) -> float:
     """The confidence below which an answer does more harm than good: a wrong contour counts twice a lost one."""
     judged = []
     for probability, e in zip(maps, examples, strict=True):
-        found = _largest(probability, threshold)
+        found = _largest(probability, threshold, e.cell_mm)
         if found.any():
             judged.append((float(probability[found].mean()), dice(found, e.lesion) >= 0.5))
     limits = np.arange(0.5, 0.96, 0.02)
@@ -107,24 +97,6 @@ def envelope(examples: Sequence[MapExample], held_out: Sequence[MapExample]) -> 
         np.array([map_statistics(e.maps.astype(np.float32), e.valid) for e in part]) for part in (examples, held_out)
     ]
     return shrunk_envelope(tables[0], tables[1], "map statistics 1")
-
-
-def shrunk_envelope(seen: NDArray[np.float64], held_out: NDArray[np.float64], method: str) -> dict[str, Any]:
-    """Mean and shrunk inverse covariance of the statistics of training inputs; threshold from validation inputs."""
-    mean = seen.mean(axis=0)
-    spread = np.cov(seen.T)
-    # Shrunk towards its diagonal by a tenth (Ledoit and Wolf 2004 in spirit): what hardly varied must not decide.
-    spread = 0.9 * spread + np.diag(0.1 * np.diag(spread) + 1e-4)
-    inverse = np.linalg.inv(spread)
-    apart = held_out - mean
-    scores = np.einsum("ij,jk,ik->i", apart, inverse, apart) / mean.size
-    return {
-        "method": method,
-        "mean": [float(f"{v:.6g}") for v in mean],
-        "inverse_covariance": [[float(f"{v:.6g}") for v in row] for row in inverse],
-        # One validated input in a hundred lies further out: that many good cines are refused so that noise is.
-        "threshold": round(float(np.percentile(scores, 99)), 3),
-    }
 
 
 _SHAPE = ("n", 5, "h", "w")
@@ -158,36 +130,19 @@ _PURPOSE: dict[str, Any] = {
             "channels": [{"name": name, "unit": unit} for name, unit in _CHANNELS],
         }
     ],
-    "preprocessing": "model_inputs 1",
+    "preprocessing": "model_inputs 2",
 }
 
 
-def manifest_of(content: bytes, golden: bytes, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest without its metrics."""
-    facts = file_facts(content)
-    point: OperatingPoint = parts["point"]
+def _outputs(point: OperatingPoint) -> dict[str, Any]:
     return {
-        "schema": "ceus-node/model/1",
-        "id": "lesion_seg",
-        "version": parts["version"],
-        "device_uid": device_uid(facts["sha256"]),
-        "task": "lesion_seg",
-        "file": facts,
-        "evidence": {"status": "simulated data only", "label": EVIDENCE},
-        **_PURPOSE,
-        "outputs": {
-            "tensor": {"name": "logits", "dtype": "float32", "shape": ("n", 1, "h", "w")},
-            "activation": "sigmoid",
-            "classes": [{"name": "lesion", "code": ("52988006", "SCT", "Lesion")}],
-            "temperature": point.temperature,
-            "threshold": point.threshold,
-            "abstain_below": point.abstain_below,
-            "area_mm2": {"low": LEAST_MM2, "high": MOST_MM2},
-        },
-        "ood": parts["envelope"],
-        "golden": {"name": "golden.npz", "sha256": hashlib.sha256(golden).hexdigest(), "atol": 0.001},
-        "training": parts["training"],
-        "metrics": {},
+        "tensor": {"name": "logits", "dtype": "float32", "shape": ("n", 1, "h", "w")},
+        "activation": "sigmoid",
+        "classes": [{"name": "lesion", "code": ("52988006", "SCT", "Lesion")}],
+        "temperature": point.temperature,
+        "threshold": point.threshold,
+        "abstain_below": point.abstain_below,
+        "area_mm2": {"low": LEAST_MM2, "high": MOST_MM2},
     }
 
 
@@ -211,17 +166,23 @@ def build(root: Path, sources: Sources, version: str) -> tuple[Path, dict[str, A
     held_out = [e for m in sources.mechanisms for e in load_set(sources.maps, m, "validation")]
     point = choose_operating_point(content, held_out)
     golden = golden_vector(content, padded(held_out[0].maps.astype(np.float32)[:, :96, :96], INVALID_CELL))
-    training = {
-        "simulator": f"{len(sources.mechanisms)} simulators ({', '.join(sources.mechanisms)}), domain randomised",
-        "seeds": [TRAIN_SEED, VALIDATION_SEED],
-        "cines": stored["cines"],
-        "command": stored.get("command", f"python -m onnx_models.training.lesion --steps {stored['steps']}"),
-        "versions": {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
-    }
     # 600 cines are fifteen for each of the 40 statistics.
     known = envelope(seen[:: max(1, len(seen) // 600)], held_out)
-    parts = {"version": version, "point": point, "envelope": known, "training": training}
-    manifest = manifest_of(content, golden, parts)
+    manifest = manifest_of(
+        Release(
+            task="lesion_seg",
+            version=version,
+            content=content,
+            golden=golden,
+            purpose=_PURPOSE,
+            outputs=_outputs(point),
+            ood=known,
+            simulator=f"{len(sources.mechanisms)} simulators ({', '.join(sources.mechanisms)}), domain randomised",
+            seeds=(TRAIN_SEED, VALIDATION_SEED, SCHEDULE.seed),
+            cines=stored["cines"],
+            command=f"python -m onnx_models.training.release_lesion --work DIR --version {version}",
+        )
+    )
     folder = root / "lesion_seg" / version
     write_folder(folder, content, golden, manifest)
     return folder, manifest, point
@@ -284,15 +245,24 @@ def _cines(folder: Path) -> list[TestCine]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("weights", "maps", "test"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="where maps, cines and weights are kept")
     parser.add_argument("--version", required=True)
-    parser.add_argument("--alone", type=Path, nargs="*", default=[], help="weights trained on one mechanism, in order")
+    parser.add_argument("--alone", action="store_true")
     a = parser.parse_args()
+    maps, test = a.work / "maps", a.work / "test"
+    make_sets(maps)
+    make_test_set(test)
     extra: list[dict[str, Any]] = []
-    for weights, mechanism in zip(a.alone, MECHANISMS, strict=False):
-        extra += unseen_rows(Sources(weights, a.maps, a.test, (mechanism,)))
-    print(release(Sources(a.weights, a.maps, a.test), a.version, extra))
+    for mechanism in MECHANISMS if a.alone else ():
+        weights = _weights(a.work / f"only-{mechanism.replace(' ', '-')}.pt", maps, (mechanism,))
+        extra += unseen_rows(Sources(weights, maps, test, (mechanism,)))
+    print(release(Sources(_weights(a.work / "lesion.pt", maps, MECHANISMS), maps, test), a.version, extra))
+
+
+def _weights(path: Path, maps: Path, mechanisms: tuple[Mechanism, ...]) -> Path:
+    if not path.exists():
+        torch.save(train_from(maps, mechanisms), path)
+    return path
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
-"""Release the vessel model: `python -m onnx_models.training.release_vessel --weights W.pt --version 1`."""
+"""The vessel model by one command: `python -m onnx_models.training.release_vessel --work DIR --version N`."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +16,10 @@ from onnx_models.registry import SHIPPED
 from onnx_models.session import open_session
 from onnx_models.tensors import density_tensor, vessel_statistics
 from onnx_models.training.evaluation import dice
-from onnx_models.training.export import (
-    Tensors,
-    device_uid,
-    file_facts,
-    golden_vector,
-    inference_row,
-    to_onnx,
-    write_folder,
-)
+from onnx_models.training.export import Tensors, golden_vector, inference_row, to_onnx, write_folder
 from onnx_models.training.networks import vessel_net
-from onnx_models.training.release_lesion import EVIDENCE, shrunk_envelope
-from onnx_models.training.vessel import TRAIN_SEED, VALIDATION_SEED
+from onnx_models.training.release_frame import Release, manifest_of, shrunk_envelope
+from onnx_models.training.vessel import SEED, TRAIN_SEED, VALIDATION_SEED, train_from
 from onnx_models.training.vessel_figures import (
     TEST_SEED,
     tuned_threshold,
@@ -83,38 +73,15 @@ def _statistics(examples: Sequence[VesselExample]) -> NDArray[np.float64]:
     return np.array([vessel_statistics(density_tensor(e.density)) for e in examples])
 
 
-def manifest_of(content: bytes, golden: bytes, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest without its metrics."""
-    facts = file_facts(content)
-    temperature, threshold = parts["operating"]
+def _outputs(temperature: float, threshold: float) -> dict[str, Any]:
     return {
-        "schema": "ceus-node/model/1",
-        "id": "vessel_seg",
-        "version": parts["version"],
-        "device_uid": device_uid(facts["sha256"]),
-        "task": "vessel_seg",
-        "file": facts,
-        "evidence": {"status": "simulated data only", "label": EVIDENCE},
-        **_PURPOSE,
-        "outputs": {
-            "tensor": {"name": "logits", "dtype": "float32", "shape": ("n", 1, "h", "w")},
-            "activation": "sigmoid",
-            "classes": [{"name": "vessel", "code": ("59820001", "SCT", "Blood vessel")}],
-            "temperature": temperature,
-            "threshold": threshold,
-            "abstain_below": 0.5,
-            "area_mm2": {},
-        },
-        "ood": parts["ood"],
-        "golden": {"name": "golden.npz", "sha256": hashlib.sha256(golden).hexdigest(), "atol": 0.001},
-        "training": {
-            "simulator": "random vessel trees with tracks",
-            "seeds": [TRAIN_SEED, VALIDATION_SEED],
-            "cines": parts["maps"],
-            "command": f"python -m onnx_models.training.vessel --maps {parts['maps']} --epochs {parts['epochs']}",
-            "versions": {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
-        },
-        "metrics": {},
+        "tensor": {"name": "logits", "dtype": "float32", "shape": ("n", 1, "h", "w")},
+        "activation": "sigmoid",
+        "classes": [{"name": "vessel", "code": ("59820001", "SCT", "Blood vessel")}],
+        "temperature": temperature,
+        "threshold": threshold,
+        "abstain_below": 0.5,
+        "area_mm2": {},
     }
 
 
@@ -128,14 +95,21 @@ def release(weights: Path, version: str, count: int) -> Path:
     held_out = [draw_vessels(VALIDATION_SEED + k) for k in range(40)]
     temperature, threshold = choose_threshold(content, held_out)
     golden = golden_vector(content, density_tensor(held_out[0].density)[None, :, :96, :96])
-    parts = {
-        "version": version,
-        "operating": (temperature, threshold),
-        "maps": stored["maps"],
-        "epochs": stored["epochs"],
-        "ood": shrunk_envelope(_statistics(train), _statistics(held_out), "vessel statistics 1"),
-    }
-    manifest = manifest_of(content, golden, parts)
+    manifest = manifest_of(
+        Release(
+            task="vessel_seg",
+            version=version,
+            content=content,
+            golden=golden,
+            purpose=_PURPOSE,
+            outputs=_outputs(temperature, threshold),
+            ood=shrunk_envelope(_statistics(train), _statistics(held_out), "vessel statistics 1"),
+            simulator="random vessel trees with tracks",
+            seeds=(TRAIN_SEED, VALIDATION_SEED, SEED),
+            cines=stored["maps"],
+            command=f"python -m onnx_models.training.release_vessel --work DIR --version {version}",
+        )
+    )
     folder = SHIPPED / "vessel_seg" / version
     write_folder(folder, content, golden, manifest)
     manifest["metrics"] = measure(folder, train, count)
@@ -165,11 +139,15 @@ def measure(folder: Path, train: Sequence[VesselExample], count: int) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="where the weights are kept")
     parser.add_argument("--version", required=True)
     parser.add_argument("--count", type=int, default=100)
     arguments = parser.parse_args()
-    print(release(arguments.weights, arguments.version, arguments.count))
+    weights = arguments.work / "vessel.pt"
+    if not weights.exists():
+        arguments.work.mkdir(parents=True, exist_ok=True)
+        torch.save(train_from(), weights)
+    print(release(weights, arguments.version, arguments.count))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class Run:
     seed: int
     steps: int = 1000
     weighted: bool = False
+    rate: float = RATE
 
 
 class ResponseNet(nn.Module):
@@ -55,18 +56,20 @@ class GlassBox(nn.Module):
         return result
 
 
-def train_network(crops: NDArray[np.float32], labels: NDArray[np.intp], run: Run) -> ResponseNet:
+def train_network(
+    crops: NDArray[np.float32], labels: NDArray[np.intp], run: Run, start: ResponseNet | None = None
+) -> ResponseNet:
     """One run; gain is turned at random (the phenotype is a difference), flips leave perfusion as it is."""
     torch.manual_seed(run.seed)
     torch.set_num_threads(1)
     rng = np.random.default_rng(run.seed)
-    network = ResponseNet()
+    network = start or ResponseNet()
     weight = None
     if run.weighted:
         share = np.bincount(labels, minlength=3) / len(labels)
         weight = torch.tensor(1 / (3 * share), dtype=torch.float32)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=3e-2)
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, run.steps)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=run.rate, weight_decay=3e-2)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, run.rate, run.steps)
     network.train()
     for _ in range(run.steps):
         picked = rng.integers(0, len(labels), BATCH)
@@ -84,17 +87,20 @@ def train_network(crops: NDArray[np.float32], labels: NDArray[np.intp], run: Run
     return network.eval()
 
 
-def train_glass_box(metrics: NDArray[np.float64], labels: NDArray[np.intp]) -> GlassBox:
-    """Maximum likelihood with a little weight decay: convex, so no seed."""
-    glass = GlassBox(metrics.mean(axis=0), metrics.std(axis=0) + 1e-6)
-    nn.init.zeros_(glass.head.weight)
-    nn.init.zeros_(glass.head.bias)
+def train_glass_box(metrics: NDArray[np.float64], labels: NDArray[np.intp], start: GlassBox | None = None) -> GlassBox:
+    """Maximum likelihood with a little weight decay: convex, so no seed. From `start`, a few cases bend its weights as
+    far as their number allows, and no further."""
+    glass = start or GlassBox(metrics.mean(axis=0), metrics.std(axis=0) + 1e-6)
+    if start is None:
+        nn.init.zeros_(glass.head.weight)
+        nn.init.zeros_(glass.head.bias)
+    anchor, pull = glass.head.weight.detach().clone(), 1e-3 if start is None else 1.0 / max(len(labels), 1)
     given, truth = torch.tensor(metrics, dtype=torch.float32), torch.from_numpy(labels)
     optimiser = torch.optim.LBFGS(glass.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = functional.cross_entropy(glass(given), truth) + 1e-3 * glass.head.weight.square().sum()
+        value = functional.cross_entropy(glass(given), truth) + pull * (glass.head.weight - anchor).square().sum()
         value.backward()
         return value
 

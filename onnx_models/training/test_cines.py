@@ -1,6 +1,6 @@
 """Held-out cines, drawn at a scanner's pixel size and frame rate, that models are judged by.
 
-`python -m onnx_models.training.test_cines --out DIR --count 60`. A cine is kept as what the run-time needs of it: its
+`python -m onnx_models.training.test_cines --out DIR`. A cine is kept as what the run-time needs of it: its
 maps, and the power of its cells in bins of 1 s (dB), from which the curve of any mask follows.
 """
 
@@ -117,17 +117,20 @@ def load_test_cine(path: Path) -> TestCine:
         )
 
 
+def make_test_set(folder: Path, count: int = 60) -> None:
+    """`count` cines of each mechanism; those that are there are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        for place, mechanism in enumerate(MECHANISMS):
+            seed = TEST_SEED + 100_000 * place + number
+            if not (folder / f"{mechanism.replace(' ', '-')}-{seed}.npz").exists():
+                save_test_cine(folder, make_test_cine(seed, mechanism))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=60, help="cines of each mechanism")
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for number in range(arguments.count):
-        for place, mechanism in enumerate(MECHANISMS):
-            seed = TEST_SEED + 100_000 * place + number
-            if not (arguments.out / f"{mechanism.replace(' ', '-')}-{seed}.npz").exists():
-                save_test_cine(arguments.out, make_test_cine(seed, mechanism))
+    make_test_set(parser.parse_args().out)
 
 
 if __name__ == "__main__":
