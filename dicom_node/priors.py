@@ -23,6 +23,7 @@ import pydicom
 import structlog
 from pydicom.errors import InvalidDicomError
 
+from dicom_node import retrieving, retrieving_web
 from dicom_node.audit import trail_of
 from dicom_node.baseline_rules import choice_terms
 from dicom_node.cine_header import read_facts
@@ -32,8 +33,9 @@ from dicom_node.earlier_results import REPORT, EarlierResult, from_folders, from
 from dicom_node.errors import ConfigurationError, UnreachableError
 from dicom_node.jobs import Job
 from dicom_node.results import SUMMARY, write_json
-from dicom_node.retrieving import FoundSeries, PacsCall, SeriesQuery, WantedInstances, find_series, get_instances
-from dicom_node.tls import remote_node
+from dicom_node.retrieving import FoundSeries, PacsCall, SeriesQuery, WantedInstances
+from dicom_node.retrieving_web import WebCall
+from dicom_node.tls import client_context, remote_node
 from processing.limitations import Limitation
 from reports.baseline_choice import choose_baseline
 from reports.comparable import ComparableResult, PatientIdentity
@@ -54,20 +56,41 @@ LOOK_S = 0.1
 
 @dataclass(frozen=True)
 class Asking:
-    """One destination being asked until a deadline on the monotonic clock."""
+    """One destination being asked until a deadline on the monotonic clock, over DICOMweb or associations."""
 
     settings: Settings
     destination: DestinationSettings
     deadline_s: float
 
-    @property
-    def call(self) -> PacsCall:
-        """With what is left of the time. Raises UnreachableError when nothing is, ConfigurationError as the TLS."""
+    def find(self, query: SeriesQuery) -> tuple[FoundSeries, ...]:
+        """Series of the patient. Raises UnreachableError, ConfigurationError as the TLS."""
+        web = self._web()
+        return retrieving.find_series(self._dimse(), query) if web is None else retrieving_web.find_series(web, query)
+
+    def get(self, wanted: WantedInstances, folder: Path) -> tuple[Path, ...]:
+        """Objects as files into the folder. Raises as `find`."""
+        web = self._web()
+        if web is None:
+            return retrieving.get_instances(self._dimse(), wanted, folder)
+        return retrieving_web.get_instances(web, wanted, folder)
+
+    def _dimse(self) -> PacsCall:
+        remote, trail = remote_node(self.settings, self.destination), trail_of(self.settings, "sender")
+        return PacsCall(remote, self.settings.node.ae_title, self._left_s(), trail)
+
+    def _web(self) -> WebCall | None:
+        """Where the destination has a DICOMweb root, priors are looked up there."""
+        url = self.destination.dicomweb_url
+        if not url:
+            return None
+        context = client_context(self.settings.security) if url.startswith("https:") else None
+        return WebCall(url, self._left_s(), context, trail_of(self.settings, "sender"))
+
+    def _left_s(self) -> float:
         left_s = self.deadline_s - time.monotonic()
         if left_s <= 0:
             raise UnreachableError(f"{self.destination.ae_title} did not answer in time")
-        trail = trail_of(self.settings, "sender")
-        return PacsCall(remote_node(self.settings, self.destination), self.settings.node.ae_title, left_s, trail)
+        return left_s
 
 
 def sources_of(settings: Settings) -> tuple[DestinationSettings, ...]:
@@ -159,10 +182,10 @@ def _ask(asking: Asking, job: Job, header: _Header, folder: Path) -> None:
     rule = choice_terms(settings).rule
     first_day = (header.acquired_at - timedelta(hours=rule.within_h)).date() - timedelta(days=1)  # study before cine
     query = SeriesQuery(header.patient.patient_id, "SR", first_day, _last_day(header))
-    ours = [s for s in find_series(asking.call, query) if not s.description or s.description.startswith(OUR_SERIES)]
+    ours = [s for s in asking.find(query) if not s.description or s.description.startswith(OUR_SERIES)]
     for series in _most_telling(ours):
         wanted = WantedInstances(series.study_instance_uid, series.series_instance_uid, tuple(STRUCTURED_REPORTS))
-        for path in get_instances(asking.call, wanted, folder):
+        for path in asking.get(wanted, folder):
             _keep_report(path, folder)
     _fetch_picture(asking, job, header, folder)
 
@@ -206,7 +229,7 @@ def _fetch_picture(asking: Asking, job: Job, header: _Header, folder: Path) -> N
         chosen.result.study_instance_uid, conditions[SUMMARY_SERIES], (SECONDARY_CAPTURE,), (conditions[SUMMARY_PAGE],)
     )
     try:
-        for path in get_instances(asking.call, wanted, chosen.report.parent):
+        for path in asking.get(wanted, chosen.report.parent):
             path.replace(chosen.summary)
     except UnreachableError as error:  # the page then says that the picture could not be had; every figure is here
         log.info("the baseline's picture was not had", job=job.name, reason=str(error))

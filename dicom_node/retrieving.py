@@ -77,8 +77,8 @@ def find_series(call: PacsCall, query: SeriesQuery) -> tuple[FoundSeries, ...]:
 
     Raises UnreachableError: no association, no answer in time, or a refusal, with the reason.
     """
-    if not query.patient_id.strip() or _WILDCARDS & set(query.patient_id):
-        return ()  # an identifier that matches others is none
+    if not may_be_asked_for(query.patient_id):
+        return ()
     deadline = time.monotonic() + call.limit_s
     assoc = _open(call, [build_context(StudyRootQueryRetrieveInformationModelFind)])
     asked = encode(_study_level(query), is_implicit_vr=False, is_little_endian=True) or b""
@@ -94,6 +94,11 @@ def find_series(call: PacsCall, query: SeriesQuery) -> tuple[FoundSeries, ...]:
         return tuple(found)
     finally:
         _leave(assoc)
+
+
+def may_be_asked_for(patient_id: str) -> bool:
+    """Whether a PACS can be asked for this patient alone: an identifier that matches others is none."""
+    return bool(patient_id.strip()) and not _WILDCARDS & set(patient_id)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from tests.peers import LOOPBACK, Orthanc
 pytestmark = pytest.mark.peers
 
 
-def settings_of(root: Path, port: int, **comparison: object) -> Settings:
-    pacs = {"name": "pacs", "ae_title": "ORTHANC", "host": LOOPBACK, "port": port}
+def settings_of(root: Path, port: int, web: str = "", **comparison: object) -> Settings:
+    pacs = {"name": "pacs", "ae_title": "ORTHANC", "host": LOOPBACK, "port": port, "dicomweb_url": web}
     return load_settings(
         None,
         node={"data_dir": root},
@@ -70,8 +70,13 @@ def test_the_patients_own_earlier_reports_come_and_nothing_else(tmp_path: Path) 
         settings = settings_of(tmp_path / "node", pacs.dicom_port)
         job = arrived(tmp_path / "node", Study(0))
         retrieve(settings, job)
+        over_the_web = settings_of(tmp_path / "web", 1, pacs.dicomweb_url)
+        retrieve(over_the_web, arrived(tmp_path / "web", Study(0)))
     found, limitations = retrieved(settings, job)
     assert limitations == ()
+    by_web, limitations = retrieved(over_the_web, job)
+    assert limitations == ()
+    assert {each.result.sr_sop_instance_uid for each in by_web} == {each.result.sr_sop_instance_uid for each in found}
     mine = PatientIdentity("P-1", "", "19500101", "M")
     assert {each.result.acquired_at for each in found} == {Study(-24).at, Study(-40).at}
     assert [each.result.acquired_at for each in found if not mine.unlike(each.result.patient)] == [wanted.at]
@@ -80,11 +85,13 @@ def test_the_patients_own_earlier_reports_come_and_nothing_else(tmp_path: Path) 
     assert len(known_to(DataFolder(tmp_path / "node"), job)) == len(found)
 
 
-def test_a_pacs_that_does_not_answer_costs_a_bounded_wait_and_a_limitation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("web", [False, True])
+def test_a_pacs_that_does_not_answer_costs_a_bounded_wait_and_a_limitation(tmp_path: Path, web: bool) -> None:
     with socket.socket() as silent:
         silent.bind((LOOPBACK, 0))
         silent.listen()
-        settings = settings_of(tmp_path, silent.getsockname()[1], wait_s=0.5)
+        port = silent.getsockname()[1]
+        settings = settings_of(tmp_path, port, f"http://{LOOPBACK}:{port}" if web else "", wait_s=0.5)
         job = arrived(tmp_path, Study(0))
         begin_s = time.monotonic()
         retrieve(settings, job)
@@ -94,6 +101,14 @@ def test_a_pacs_that_does_not_answer_costs_a_bounded_wait_and_a_limitation(tmp_p
     assert limitation.code == "priors_not_asked"
     assert limitation.text.startswith("pacs could not be asked")
     assert limitation.affects == ("comparison",)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/dicom-web", "file:///etc/passwd", "http://["])
+def test_an_address_that_does_not_answer_is_said(tmp_path: Path, url: str) -> None:
+    settings = settings_of(tmp_path, 1, url)
+    job = arrived(tmp_path, Study(0))
+    retrieve(settings, job)
+    assert [limitation.code for limitation in retrieved(settings, job)[1]] == ["priors_not_asked"]
 
 
 def test_a_pacs_that_is_not_there_is_said_too(tmp_path: Path) -> None:
