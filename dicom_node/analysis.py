@@ -29,9 +29,16 @@ from dicom_node.site_profiles import match_profile
 from dicom_node.super_resolution_stage import SuperResolutionOutcome, super_resolve_roi
 from processing.cine import Cine
 from processing.errors import UnfitCineError
-from processing.intake import Examination, Intake, examine, take_cine
+from processing.intake import Examination, Intake, bmode_frames, examine, take_cine
 from processing.limitations import Limitation
-from processing.motion import Motion, apply_motion, estimate_motion
+from processing.motion import (
+    Motion,
+    MotionFollower,
+    MotionParameters,
+    apply_motion,
+    candidate_frames,
+    estimate_motion,
+)
 from processing.perfusion_maps import PerfusionMaps
 from processing.protocols import protocol_named
 from processing.roi import Roi
@@ -113,11 +120,13 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     """The stages of a cine that shows contrast."""
     request.progress("decoding", 0.1)
     memory = _Memory(request.allocate)
-    intake = take_cine(analysis.source, examination, memory.allocate)
+    protocol = protocol_named(request.settings.analysis.protocol)
+    follower = _follower(analysis.source, examination, protocol.motion)
+    watch = None if follower is None else follower.take
+    intake = take_cine(analysis.source, examination, memory.allocate, watch)
     analysis = _limited(_with_quality(analysis, intake), intake.limitations)
     request.progress("motion", 0.3)
-    protocol = protocol_named(request.settings.analysis.protocol)
-    motion = estimate_motion(intake.cine, protocol.motion)
+    motion = estimate_motion(intake.cine, protocol.motion) if follower is None else follower.motion(intake.cine)
     cine = apply_motion(intake.cine, motion, memory.panel) if motion.moved.any() else intake.cine
     analysis = _limited(_with_motion(replace(analysis, cine=cine), motion), motion.limitations)
     rejected = _rejected(motion, intake)
@@ -139,6 +148,15 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     analysis = _with_response(analysis, predict_response(cine, rejected, chosen, terms), request.settings)
     request.progress("done", 1.0)
     return analysis
+
+
+def _follower(source: CineFile, examination: Examination, parameters: MotionParameters) -> MotionFollower | None:
+    """Follows the tissue while the cine is decoded, where a B-mode panel shows it."""
+    candidates = candidate_frames(source.description.frames, parameters)
+    shown = bmode_frames(source, examination, candidates)
+    if shown is None:
+        return None
+    return MotionFollower(dict(zip(candidates, shown, strict=True)), ~examination.furniture, parameters)
 
 
 class _Memory:

@@ -37,6 +37,8 @@ LIT_LUMA = (25, 250)
 NOTHING_DECLARED = DisplayProfile()
 
 Allocate = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
+Watch = Callable[[NDArray[np.uint8]], None]
+"""Called with each block of B-mode frames (frame, z, x), in order, while later ones are still being decoded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,14 +144,24 @@ def _sample_count(described: CineDescription) -> int:
     return int(np.clip(np.ptp(described.frame_times_s), *SAMPLES))
 
 
-def take_cine(source: FrameSource, examination: Examination, allocate: Allocate = np.empty) -> Intake:
+def bmode_frames(source: FrameSource, examination: Examination, frames: list[int]) -> NDArray[np.uint8] | None:
+    """The B-mode panel of a few frames (frame, z, x), as `take_cine` will read it; None where there is none."""
+    if examination.panels.bmode is None:
+        return None
+    pixels = _read_from(source, examination).sample(frames)[(slice(None), *examination.panels.bmode.slices)]
+    return luma(pixels, pixels.ndim == 4)
+
+
+def take_cine(
+    source: FrameSource, examination: Examination, allocate: Allocate = np.empty, watch: Watch | None = None
+) -> Intake:
     """Decode every frame once into the linear panel (float32) and, where there is one, the B-mode panel (uint8).
 
     `allocate(shape, dtype)` gives the two large arrays: the caller maps them to a file where they are too large.
+    `watch` is shown the B-mode panel as it comes.
     Raises UnfitCineError (incomplete) when the source yields fewer frames than it described.
     """
     described, panels = source.description, examination.panels
-    exact = _luma_of(source) if examination.tint.weights == LUMA_WEIGHTS else None
     contrast = np.asarray(allocate((described.frames, panels.contrast.rows, panels.contrast.columns), np.float32))
     bmode = None
     if panels.bmode is not None:
@@ -157,7 +169,7 @@ def take_cine(source: FrameSource, examination: Examination, allocate: Allocate 
     table = without_coding_bias(
         power_table(examination.tint.level_of, examination.level_map), examination.coding_noise_levels
     )
-    taken = _stream(exact or source, examination, table, contrast, bmode)
+    taken = _stream(_read_from(source, examination), examination, table, _Into(contrast, bmode, watch))
     cine = Cine(
         contrast=contrast,
         valid=~examination.furniture,
@@ -174,18 +186,22 @@ def take_cine(source: FrameSource, examination: Examination, allocate: Allocate 
 
 
 @dataclass(frozen=True, eq=False)
+class _Into:
+    """Where frames go: the two large arrays, and who watches."""
+
+    contrast: NDArray[np.float32]
+    bmode: NDArray[np.uint8] | None
+    watch: Watch | None
+
+
+@dataclass(frozen=True, eq=False)
 class _Taken:
     saturated: NDArray[np.uint32]
     frame_sums: NDArray[np.float64]
 
 
-def _stream(
-    source: FrameSource,
-    examination: Examination,
-    table: NDArray[np.float32],
-    contrast: NDArray[np.float32],
-    bmode: NDArray[np.uint8] | None,
-) -> _Taken:
+def _stream(source: FrameSource, examination: Examination, table: NDArray[np.float32], into: _Into) -> _Taken:
+    contrast, bmode = into.contrast, into.bmode
     saturated = np.zeros(contrast.shape[1:], np.uint32)
     sums = np.zeros((len(contrast), 3))
     weights = np.array(examination.tint.weights, np.int32)
@@ -202,6 +218,8 @@ def _stream(
         if bmode is not None and examination.panels.bmode is not None:
             twin = block.pixels[(slice(None), *examination.panels.bmode.slices)]
             bmode[part] = luma(twin, pixels.ndim == 4)
+            if into.watch is not None:
+                into.watch(bmode[part])
         done += len(pixels)
     if done != len(contrast):
         raise UnfitCineError(
@@ -210,6 +228,12 @@ def _stream(
             )
         )
     return _Taken(saturated, sums)
+
+
+def _read_from(source: FrameSource, examination: Examination) -> FrameSource:
+    """The luma of a lossy colour source where the tint is read off luma, else the source itself."""
+    exact = _luma_of(source) if examination.tint.weights == LUMA_WEIGHTS else None
+    return exact or source
 
 
 def _luma_of(source: FrameSource) -> FrameSource | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,47 +98,114 @@ def estimate_motion(cine: Cine, parameters: MotionParameters = MOTION_DEFAULTS) 
     if frames < 2:
         raise InvalidValueError("motion needs at least two frames")
     picture = _picture(cine, parameters.reduction)
-    inside = reduced(cine.valid.astype(np.float32), parameters.reduction) >= 0.5 * parameters.reduction**2
-    compared = Detail(parameters.coarse_px, parameters.fine_px, parameters.largest_fraction)
-    correlator = Correlator(inside, compared)
-    reference = _reference_frame(picture, frames, correlator, parameters)
-    shift, correlation = _rigid(picture, frames, correlator, reference)
-    motion = _judged(cine, parameters.reduction * shift, correlation, reference, parameters)
+    correlator = _correlator(cine.valid, parameters)
+    candidates = candidate_frames(frames, parameters)
+    reference = _Reference(correlator, {index: picture(index) for index in candidates})
+    compared = [reference.compare(picture(index)) for index in range(frames)]
+    return _finished(cine, reference, compared, parameters)
+
+
+class MotionFollower:
+    """Rigid motion while a cine is still being decoded: each block of B-mode frames is compared with the reference
+    frame as it comes. Which frames left the plane, where tissue rests and whether it bends is judged at the end.
+
+    candidates: B-mode frames (z, x) by number, those of `candidate_frames`. valid: bool (z, x).
+    """
+
+    def __init__(
+        self,
+        candidates: dict[int, NDArray[np.uint8]],
+        valid: NDArray[np.bool_],
+        parameters: MotionParameters = MOTION_DEFAULTS,
+    ) -> None:
+        self._parameters = parameters
+        pictures = {index: self._picture(frame) for index, frame in candidates.items()}
+        self._reference = _Reference(_correlator(valid, parameters), pictures)
+        self._compared: list[Compared] = []
+
+    def take(self, bmode: NDArray[np.uint8]) -> None:
+        """The next frames (frame, z, x), in order."""
+        self._compared += [self._reference.compare(self._picture(frame)) for frame in bmode]
+
+    def motion(self, cine: Cine) -> Motion:
+        """Motion of the cine whose frames have all been taken. Raises InvalidValueError where they are not."""
+        if len(self._compared) != cine.frame_times_s.size:
+            raise InvalidValueError(f"{len(self._compared)} of {cine.frame_times_s.size} frames were followed")
+        return _finished(cine, self._reference, self._compared, self._parameters)
+
+    def _picture(self, frame: NDArray[np.uint8]) -> FloatImage:
+        return reduced(frame.astype(np.float32), self._parameters.reduction)
+
+
+def candidate_frames(frames: int, parameters: MotionParameters = MOTION_DEFAULTS) -> list[int]:
+    """Frames, evenly spread, among which the one to compare with is chosen."""
+    count = min(parameters.candidates, frames)
+    return [int(index) for index in np.unique(np.linspace(0, frames - 1, count).astype(np.intp))]
+
+
+def _correlator(valid: NDArray[np.bool_], parameters: MotionParameters) -> Correlator:
+    inside = reduced(valid.astype(np.float32), parameters.reduction) >= 0.5 * parameters.reduction**2
+    return Correlator(inside, Detail(parameters.coarse_px, parameters.fine_px, parameters.largest_fraction))
+
+
+class Compared(NamedTuple):
+    """Shift (z, x) from the reference frame in reduced pixels, and the correlation there, NaN for dark frames."""
+
+    z: float
+    x: float
+    correlation: float
+
+
+class _Reference:
+    """The frame that all others are compared with: of the candidates the one that lies nearest to all others without
+    being moved, in the most frequent position in the plane."""
+
+    def __init__(self, correlator: Correlator, candidates: dict[int, FloatImage]) -> None:
+        self.correlator = correlator
+        details = {index: correlator.detail(picture) for index, picture in candidates.items()}
+        self.frame = _most_alike(correlator, details)
+        self._still = details[self.frame]
+        self._spectrum = correlator.spectrum(self._still)
+
+    def compare(self, picture: FloatImage) -> Compared:
+        correlator, detail = self.correlator, self.correlator.detail(picture)
+        z, x = correlator.shift(self._spectrum, correlator.spectrum(detail))
+        near = round(z), round(x)
+        one = self._spectrum if near == (0, 0) else correlator.spectrum(self._still, near)
+        other = correlator.spectrum(detail, (-near[0], -near[1]))
+        energy = correlator.likeness(one, one) * correlator.likeness(other, other)
+        if not energy > 0.0:
+            return Compared(0.0, 0.0, np.nan)
+        (z, x), peak = correlator.refined(one, other, near)
+        return Compared(z, x, peak / float(np.sqrt(energy)))
+
+
+def _most_alike(correlator: Correlator, details: dict[int, FloatImage]) -> int:
+    spectra = [correlator.spectrum(detail) for detail in details.values()]
+    energies = [correlator.likeness(one, one) for one in spectra]
+    likeness = np.zeros((len(spectra), len(spectra)))
+    for i, j in combinations(range(len(spectra)), 2):
+        if min(energies[i], energies[j]) > 0.0:
+            likeness[i, j] = correlator.likeness(spectra[i], spectra[j]) / np.sqrt(energies[i] * energies[j])
+            likeness[j, i] = likeness[i, j]
+    return list(details)[int(np.median(likeness, axis=0).argmax())]
+
+
+def _finished(cine: Cine, reference: _Reference, compared: list[Compared], parameters: MotionParameters) -> Motion:
+    """What needs the whole clip: planes, rest position, bending."""
+    table = np.array(compared)
+    correlation = table[:, 2].astype(np.float32)
+    motion = _judged(cine, parameters.reduction * table[:, :2], correlation, reference.frame, parameters)
     # Without B-mode, what changes within the panel is the agent, not the shape of the tissue.
     if parameters.local is None or cine.bmode is None:
         return motion
-    local, limitations = follow_local(_followed(cine, motion, picture, correlator, parameters), parameters.local)
+    local, limitations = follow_local(_followed(cine, motion, reference.correlator, parameters), parameters.local)
     return replace(motion, local=local, limitations=(*motion.limitations, *limitations))
 
 
-def _rigid(
-    picture: Callable[[int], FloatImage], frames: int, correlator: Correlator, reference: int
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Shift (frame, 2) from the reference frame in reduced pixels, and the correlation there, NaN for dark frames."""
-    still = correlator.detail(picture(reference))
-    spectrum = correlator.spectrum(still)
-    shift = np.zeros((frames, 2))
-    correlation = np.full(frames, np.nan, np.float32)
-    for index in range(frames):
-        detail = correlator.detail(picture(index))
-        z, x = correlator.shift(spectrum, correlator.spectrum(detail))
-        near = round(z), round(x)
-        one = spectrum if near == (0, 0) else correlator.spectrum(still, near)
-        other = correlator.spectrum(detail, (-near[0], -near[1]))
-        energy = correlator.likeness(one, one) * correlator.likeness(other, other)
-        if energy > 0.0:
-            shift[index], peak = correlator.refined(one, other, near)
-            correlation[index] = peak / np.sqrt(energy)
-    return shift, correlation
+def _followed(cine: Cine, motion: Motion, correlator: Correlator, parameters: MotionParameters) -> Followed:
+    picture = _picture(cine, parameters.reduction)
 
-
-def _followed(
-    cine: Cine,
-    motion: Motion,
-    picture: Callable[[int], FloatImage],
-    correlator: Correlator,
-    parameters: MotionParameters,
-) -> Followed:
     def detail(frame: int) -> FloatImage:
         smooth = ndimage.gaussian_filter(correlator.detail(picture(frame)), parameters.fine_px)
         return np.asarray(smooth * correlator.inside, np.float32)
@@ -245,21 +312,6 @@ def _picture(cine: Cine, reduction: int) -> Callable[[int], FloatImage]:
         return lambda index: reduced(levels[index].astype(np.float32), reduction)
     contrast, floor = cine.contrast, np.float32(max(cine.floor_au, 1e-12))
     return lambda index: reduced(np.log10(np.maximum(contrast[index], floor) / floor), reduction)
-
-
-def _reference_frame(
-    picture: Callable[[int], FloatImage], frames: int, correlator: Correlator, parameters: MotionParameters
-) -> int:
-    """The candidate that lies nearest to all others without being moved: the most frequent position in the plane."""
-    candidates = np.unique(np.linspace(0, frames - 1, min(parameters.candidates, frames)).astype(np.intp))
-    spectra = [correlator.spectrum(correlator.detail(picture(int(index)))) for index in candidates]
-    energies = [correlator.likeness(one, one) for one in spectra]
-    likeness = np.zeros((candidates.size, candidates.size))
-    for i, j in combinations(range(candidates.size), 2):
-        if min(energies[i], energies[j]) > 0.0:
-            likeness[i, j] = correlator.likeness(spectra[i], spectra[j]) / np.sqrt(energies[i] * energies[j])
-            likeness[j, i] = likeness[i, j]
-    return int(candidates[np.median(likeness, axis=0).argmax()])
 
 
 def _out_of_plane(correlation: NDArray[np.float32], parameters: MotionParameters) -> NDArray[np.bool_]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from processing.cine import Cine
-from processing.motion import MotionParameters, apply_motion, estimate_motion
+from processing.errors import InvalidValueError
+from processing.motion import MotionFollower, MotionParameters, apply_motion, candidate_frames, estimate_motion
 from tests.processing.moving_tissue import bent, bmode_levels, cine_of, moved, stretch_and_turn, tissue
 
 SHAPE = (160, 192)
@@ -176,3 +177,24 @@ def test_tissue_that_moves_as_one_is_not_followed_in_parts() -> None:
         motion = estimate_motion(cine_of(cine.contrast.copy(), bmode))
         assert motion.local is None
         assert motion.limitations == ()
+
+
+def test_a_cine_followed_block_by_block_moves_as_the_whole_does() -> None:
+    cine = breathing_cine(breathing(40, 12.0), (5, 17))
+    assert cine.bmode is not None
+    follower = MotionFollower({index: cine.bmode[index] for index in candidate_frames(40)}, cine.valid)
+    for first in range(0, 40, 16):
+        follower.take(cine.bmode[first : first + 16])
+    online, whole = follower.motion(cine), estimate_motion(cine)
+    np.testing.assert_array_equal(online.displacement_px, whole.displacement_px)
+    np.testing.assert_array_equal(online.rejected, whole.rejected)
+    assert online.reference_frame == whole.reference_frame
+
+
+def test_a_cine_of_which_frames_were_missed_has_no_motion() -> None:
+    cine = breathing_cine(breathing(10, 12.0), ())
+    assert cine.bmode is not None
+    follower = MotionFollower({index: cine.bmode[index] for index in candidate_frames(10)}, cine.valid)
+    follower.take(cine.bmode[:9])
+    with pytest.raises(InvalidValueError):
+        follower.motion(cine)
