@@ -21,7 +21,7 @@ from dicom_node.config import Settings, result_digest
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ContourRefusedError
 from dicom_node.jobs import Job, JobBook, newest
-from dicom_node.results import SUMMARY, ResultFolder
+from dicom_node.results import ResultFolder, all_results
 from dicom_node.site_profiles import job_profile
 from dicom_node.spool import Spool, hashed
 from reports.errors import NothingDrawnError, ReportsError
@@ -100,10 +100,11 @@ class ContourArrivals:
         return sorted({known[image] for image in images if image in known})
 
     def _acquisitions_of_captures(self) -> dict[str, str]:
-        for file in self._results.glob(f"*/[!.]*/{SUMMARY}"):
-            if file not in self._captures:
-                self._captures[file] = str(pydicom.dcmread(file, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
-        return {uid: file.parent.parent.name for file, uid in self._captures.items() if file.exists()}
+        pages = [page for result in all_results(self._results) for page in result.pages_to_draw_on()]
+        for page in pages:
+            if page not in self._captures:
+                self._captures[page] = str(pydicom.dcmread(page, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+        return {self._captures[page]: page.parent.parent.name for page in pages}
 
     def _check(self, contour: ReceivedInstance, job: Job) -> None:
         from dicom_node.contour_check import check_contour

@@ -1,6 +1,6 @@
 """A reader's contours as masks of the cine: read from what was sent back, carried to the reference frame.
 
-A contour may lie on any frame of the source, on either of its panels, or on the node's own summary page.
+A contour may lie on any frame of the source, on either of its panels, or on one of the node's own pages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pydicom
 from numpy.typing import NDArray
 
 from dicom_node.cine_reader import CineFile
-from dicom_node.results import SUMMARY
+from dicom_node.results import PAGES_TO_DRAW_ON, ResultFolder, page_file
 from processing.cine import Box, Cine, Panels, Spacing
 from processing.limitations import Limitation
 from processing.motion import Motion, in_reference_frame
@@ -23,7 +23,7 @@ from processing.roi import RoiLabel
 from reports.errors import InvalidFindingsError, UnreadableObjectError
 from reports.findings_json import from_json
 from reports.page import Area
-from reports.read_back.capture import summary_canvas
+from reports.read_back.capture import page_canvas
 from reports.read_back.drawings import Canvas, Drawing, DrawingPlace, meant, read_drawings
 from reports.uids import ResultIdentity
 
@@ -53,8 +53,9 @@ class ReaderRois:
 
 
 def captures_of(results: Path, acquisition: str) -> tuple[Path, ...]:
-    """The summary pages of all revisions of an acquisition."""
-    return tuple(sorted((results / acquisition).glob(f"[!.]*/{SUMMARY}")))
+    """The pages of all revisions of an acquisition that may be drawn on."""
+    jobs = sorted(folder.name for folder in (results / acquisition).glob("[!.]*"))
+    return tuple(file for job in jobs for file in ResultFolder(results, acquisition, job).pages_to_draw_on())
 
 
 def drawing_place(source: CineFile, panels: Panels, spacing: Spacing | None, captures: Sequence[Path]) -> DrawingPlace:
@@ -136,7 +137,7 @@ def _of_carrying(drawing: Drawing, label: RoiLabel, cine: Cine, motion: Motion) 
 
 
 def _capture(path: Path, panel: Box, canvases: dict[str, Canvas]) -> dict[str, Canvas]:
-    """A summary page, where its source is part of this acquisition and its findings can still be read."""
+    """A page, where its source is part of this acquisition and its findings can still be read."""
     header = pydicom.dcmread(path, stop_before_pixels=True)
     try:
         shown = from_json(path.with_name("findings.json").read_text(encoding="utf-8")).source
@@ -148,7 +149,8 @@ def _capture(path: Path, panel: Box, canvases: dict[str, Canvas]) -> dict[str, C
         return {}
     boxes = [box for box in (shown_panels.contrast, shown_panels.bmode) if box is not None]
     frame = canvas.first_frame + int(source.get("ReferencedFrameNumber") or 1) - 1
-    page = summary_canvas(boxes, shown.pixel_spacing_mm, frame)
+    name = next(page for page in PAGES_TO_DRAW_ON if page_file(page) == path.name)
+    page = page_canvas(name, boxes, shown.pixel_spacing_mm, frame)
     views = tuple(_view_of_panel(view, shown_panels.contrast, panel) for view in page.views)
     return {str(header.SOPInstanceUID): Canvas(page.rows, page.columns, views, page.first_frame)}
 

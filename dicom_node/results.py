@@ -22,7 +22,9 @@ from typing import Any, Literal
 FILE_NAMES = {"pr": "csps"}
 """Kinds of objects whose files are called otherwise: the presentation state is a Color Softcopy one."""
 SUMMARY = "sc_summary.dcm"
-"""The page that a reader may draw on: it shows the reference frame."""
+PageName = Literal["summary", "maps", "super_resolution"]
+PAGES_TO_DRAW_ON: tuple[PageName, ...] = ("summary", "maps", "super_resolution")
+"""Pages that show the reference frame: what a reader outlines on them is carried back to the source."""
 DeliveryState = Literal["pending", "committing", "delivered", "failed"]
 DELIVERY_STATES: tuple[DeliveryState, ...] = ("pending", "committing", "delivered", "failed")
 """`committing`: the destination has every object and has not yet said that it will keep them (Storage Commitment)."""
@@ -120,6 +122,10 @@ class ResultFolder:
         """The DICOM files of the wanted kinds, in a fixed order, SR first."""
         return [file for kind in kinds for file in sorted(self.path.glob(f"{FILE_NAMES.get(kind, kind)}*.dcm"))]
 
+    def pages_to_draw_on(self) -> list[Path]:
+        """The captures that a reader may outline something on."""
+        return [file for page in PAGES_TO_DRAW_ON if (file := self.path / page_file(page)).is_file()]
+
     def ledger(self, destination: str) -> DeliveryLedger:
         """What the destination has; an empty ledger before the first attempt."""
         file = self._ledger_file(destination)
@@ -143,6 +149,11 @@ class ResultFolder:
 
     def _ledger_file(self, destination: str) -> Path:
         return self.path / "delivery" / f"{destination}.json"
+
+
+def page_file(page: str) -> str:
+    """The file of a page as a DICOM object."""
+    return f"sc_{page}.dcm"
 
 
 def all_results(root: Path) -> list[ResultFolder]:

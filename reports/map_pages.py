@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reports.findings import Findings, Quantity, SuperResolution
-from reports.map_view import AMPLITUDE, DENSITY, DIRECTION, SPEED, TIME, MapStyle, draw_map, draw_missing
+from reports.map_view import AMPLITUDE, DENSITY, DIRECTION, SPEED, TIME, MapStyle, draw_map, draw_missing, map_area
 from reports.page import HEADING, MUTED, SMALL, Area, Page, new_page, number, unit_words, with_interval
 from reports.page_frame import draw_footer, draw_header
 from reports.parameters import BY_SYMBOL
@@ -49,6 +51,12 @@ def super_resolution_page(findings: Findings, inputs: PictureInputs, context: Re
         _draw_figures(page, next(tiles), result)
         draw_footer(page, findings, context)
         return page.rgb()
+
+
+def map_views(page: Literal["maps", "super_resolution"]) -> list[Area]:
+    """Where the panel is drawn on a page of maps, once for each of them."""
+    tiles = _tiles(3, 2) if page == "maps" else islice(_tiles(2, 2), 3)
+    return [map_area(tile) for tile in tiles]
 
 
 def _style(symbol: str) -> MapStyle:

@@ -45,8 +45,7 @@ def draw_map(
     page.box(area)
     title = page.text(area.x + 18, area.y + 12, quantity.name, fontsize=HEADING, fontweight="bold")
     page.text(area.x + 28 + page.width_px(title), area.y + 15, quantity.meaning, color=MUTED, fontsize=SMALL)
-    inner = area.inset(14, 46, 14 + KEY_WIDTH, 16)
-    placed, axes = draw_view(page, inner, _dimmed(view, style.ground), findings)
+    placed, axes = draw_view(page, map_area(area), _dimmed(view, style.ground), findings)
     limits = display_range(quantity, style)
     if limits is None:
         words = "no value in any pixel"
@@ -63,6 +62,11 @@ def draw_map(
         _draw_wheel(page, Area(area.right - KEY_WIDTH - 4, placed.y + 8, KEY_WIDTH - 8, KEY_WIDTH - 8), style)
     else:
         _draw_key(page, Area(area.right - KEY_WIDTH + 4, placed.y, 18, placed.height), quantity, style, limits)
+
+
+def map_area(tile: Area) -> Area:
+    """Where the panel is drawn in a tile: below the title, beside the key."""
+    return tile.inset(14, 46, 14 + KEY_WIDTH, 16)
 
 
 def draw_missing(page: Page, area: Area, name: str, meaning: str) -> None:

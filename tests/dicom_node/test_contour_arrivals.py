@@ -26,7 +26,7 @@ from dicom_node.jobs import Job, JobBook
 from dicom_node.ledger_record import record_of, to_json
 from dicom_node.measuring_order import MeasuringOrder
 from dicom_node.reader_contours import ContourFiles, ReaderRois, captures_of, reader_rois
-from dicom_node.results import SUMMARY, ResultFolder
+from dicom_node.results import ResultFolder
 from dicom_node.spool import Spool
 from dicom_node.steering import retry
 from dicom_node.writing import earlier_report
@@ -43,6 +43,7 @@ from tests.reports.scenes import CREATED, ellipse, full_findings
 from tests.reports.sources import COLUMNS, MULTI_FRAME, ROWS, sources
 
 FRAMES = 3
+PAGES = ("summary", "maps")
 SHOWN = 1
 """The frame (from 0) that the summary page shows."""
 NOW = CREATED + timedelta(hours=2)
@@ -58,8 +59,9 @@ SLIP = 0.06
 @cache
 def result_files() -> dict[str, bytes]:
     findings = full_findings()
-    made = dict(build_results(findings, picture_inputs(("lesion", "reference")), context(frame=SHOWN)).objects)
-    objects = {name: dicom_bytes(made[name]) for name in ("sr.dcm", SUMMARY)}
+    drawn = replace(picture_inputs(("lesion", "reference"), maps=True), flow_maps={}, baseline=None)
+    made = dict(build_results(findings, drawn, context(frame=SHOWN)).objects)
+    objects = {name: dicom_bytes(made[name]) for name in ("sr.dcm", "sc_summary.dcm", "sc_maps.dcm")}
     return {"findings.json": findings_json(findings).encode(), **objects}
 
 
@@ -86,7 +88,7 @@ class Ward:
         with result.being_made() as draft:
             for name, content in result_files().items():
                 (draft / name).write_bytes(content)
-        self.page = dcmread(result.path / SUMMARY, stop_before_pixels=True)
+        self.pages = {page: dcmread(result.path / f"sc_{page}.dcm", stop_before_pixels=True) for page in PAGES}
 
     def receive(self, dataset: Dataset, origin: Origin = Origin.OTHER) -> str:
         """A contour in the spool, as the receiver leaves it; returns its UID."""
@@ -103,8 +105,9 @@ class Ward:
     def drawn(self, number: int = 1, frame: int | None = 1, **attributes: Any) -> Drawn:
         return Drawn(self.source, number, frame, attributes=attributes)
 
-    def on_page(self, number: int = 1) -> Drawn:
-        return Drawn(self.source, number, target=(str(self.page.SOPClassUID), str(self.page.SOPInstanceUID)))
+    def on_page(self, name: str = "summary") -> Drawn:
+        page = self.pages[name]
+        return Drawn(self.source, target=(str(page.SOPClassUID), str(page.SOPInstanceUID)))
 
     def rois(self, job: Job) -> ReaderRois:
         """What the revision measures."""
@@ -159,13 +162,15 @@ def moved(outline: Any, x: float, z: float) -> list[tuple[float, float]]:
     return [(px + x, pz + z) for px, pz in outline]
 
 
-def page_point(x: float, y: float) -> tuple[float, float]:
-    """Where a full-frame point of the contrast panel lies on the summary page, from the page's documented layout.
+VIEWS_OF_PAGE = {"summary": (38.0, 154.0, 379.0, 478.0), "maps": (560.67, 676.0, 358.67, 448.0)}
+"""x, y, width, height of a view on each page, measured on the pages as they are drawn: the left one of the reference
+frame's box (38..797, 154..632, parted by 14 px); the middle one of the lower row of three maps, a tile of 506.67 x 510
+at (546.67, 630) less 14 px at the left, 46 above, 16 below and 134 for the key."""
 
-    The left half of the views' box (38..417, 154..632) holds the panel of 320 x 360 pixels in true proportion: its
-    width decides.
-    """
-    left, top, width, height = 38.0, 154.0, 379.0, 478.0
+
+def page_point(x: float, y: float, page: str = "summary") -> tuple[float, float]:
+    """Where a full-frame point of the contrast panel lies on a page: 320 x 360 pixels in true proportion, centred."""
+    left, top, width, height = VIEWS_OF_PAGE[page]
     scale = min(width / CONTRAST_BOX.columns, height / CONTRAST_BOX.rows)
     corner = left + (width - scale * CONTRAST_BOX.columns) / 2, top + (height - scale * CONTRAST_BOX.rows) / 2
     return corner[0] + (x + 0.5 - CONTRAST_BOX.x0) * scale, corner[1] + (y + 0.5 - CONTRAST_BOX.y0) * scale
@@ -223,6 +228,11 @@ def on_the_summary_page(ward: Ward) -> Dataset:
     return ward.on_page().presentation_state("POLYLINE", data, "lesion", CSPS)
 
 
+def on_a_map(ward: Ward) -> Dataset:
+    data = [value for point in (*OUTLINE, OUTLINE[0]) for value in page_point(*point, "maps")]
+    return ward.on_page("maps").presentation_state("POLYLINE", data, "lesion", CSPS)
+
+
 def as_mask_on_the_summary_page(ward: Ward) -> Dataset:
     page = polygon_mask(tuple((x - 0.5, y - 0.5) for x, y in (page_point(*p) for p in OUTLINE)), 1200, 1600)
     return ward.on_page().segmentation({"Lesion": page})
@@ -238,6 +248,7 @@ KINDS: dict[str, Callable[[Ward], Dataset]] = {
     "on another frame": on_another_frame,
     "mask on another frame": as_mask_on_another_frame,
     "on the summary page": on_the_summary_page,
+    "on a map": on_a_map,
     "mask on the summary page": as_mask_on_the_summary_page,
 }
 

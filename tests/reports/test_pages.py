@@ -19,7 +19,7 @@ from reports.errors import InvalidFindingsError, UnreadableObjectError
 from reports.findings import Findings
 from reports.page import COLOURS, SMALL, new_page, number, png_bytes
 from reports.pictures import PanelView, PictureInputs
-from reports.read_back.capture import summary_canvas
+from reports.read_back.capture import page_canvas
 from reports.read_back.drawings import DrawingPlace, read_drawings
 from reports.result_object import EarlierReport
 from reports.structured_report import structured_report
@@ -206,7 +206,7 @@ def test_a_contour_drawn_beside_the_panels_is_refused() -> None:
 def drawn_on_page(contour: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
     """A reader's polyline on the summary page, as it comes back on the contrast panel."""
     page = ("1.2.840.10008.5.1.4.1.1.7", "2.25.7")
-    canvas = summary_canvas([CONTRAST_BOX, BMODE_BOX], SPACING, 0)
+    canvas = page_canvas("summary", [CONTRAST_BOX, BMODE_BOX], SPACING, 0)
     state = Drawn(context().source.first, target=page).presentation_state("POLYLINE", closed(contour))
     (drawing,) = read_drawings(state, DrawingPlace({page[1]: canvas}, CONTRAST_BOX, "", SPACING))
     return drawing.outline
