@@ -10,6 +10,7 @@ from dicom_node.commitments import PUSH_MODEL
 from dicom_node.config import DestinationSettings, Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ConfigurationError, NetworkError
+from dicom_node.model_room import models_for
 from dicom_node.sending import echo, negotiate
 from dicom_node.site_profiles import check_profiles
 from dicom_node.tls import remote_node, server_context
@@ -26,7 +27,7 @@ class CheckResult:
 
 
 def run_checks(settings: Settings) -> Iterator[CheckResult]:
-    """Check disk, scanners and every destination, as the configuration has them."""
+    """Check disk, scanners, every destination, certificates and models, as the configuration has them."""
     yield CheckResult(True, f"configuration: {settings.node.ae_title} on port {settings.node.port}")
     yield _profiles(settings)
     yield _disk(settings)
@@ -39,6 +40,16 @@ def run_checks(settings: Settings) -> Iterator[CheckResult]:
     for destination in settings.destination:
         yield from _destination(settings, destination)
     yield _certificates(settings)
+    yield from _models(settings)
+
+
+def _models(settings: Settings) -> Iterator[CheckResult]:
+    """Each model that would be used, with its checks done anew. A task without any, or switched off, is no failure; a
+    version that was pinned or approved and cannot be used is one."""
+    for row in models_for(settings).list():
+        name = f"{row.identity.id} {row.identity.version}".strip()
+        said = f"{row.role}, passes its checks" if row.state == "ok" else f"{row.state}: {row.sentence}"
+        yield CheckResult(row.state == "ok" or not row.identity.version, f"model {name}: {said}")
 
 
 def _certificates(settings: Settings) -> CheckResult:

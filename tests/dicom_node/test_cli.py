@@ -252,6 +252,14 @@ def test_check_says_what_a_peer_will_not_take(ceus_node: CeusNode, tmp_path: Pat
     assert "does NOT take SR" in report
 
 
+def test_check_names_a_pinned_model_that_is_not_there(ceus_node: CeusNode, tmp_path: Path) -> None:
+    answer = ceus_node("check", "-c", config(tmp_path, '[models.pins]\nlesion_seg = "999"\n'))
+    assert answer.code == FAILED
+    (line,) = [line for line in answer.out.splitlines() if "model lesion_seg" in line]
+    assert line.startswith("FAIL")
+    assert "999" in line
+
+
 def test_check_says_whether_a_peer_commits_where_it_is_to(ceus_node: CeusNode, tmp_path: Path) -> None:
     with storescp_that_takes(tmp_path, ["MultiframeTrueColorSecondaryCaptureImageStorage"]) as port:
         wanted = destination(port, "STORESCP", '["sc"]\nstorage_commitment = true')

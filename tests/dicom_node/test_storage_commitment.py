@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,8 +30,9 @@ from dicom_node.receiver import receiver_settings
 from dicom_node.results import DeliveryLedger, ResultFolder
 from dicom_node.status import Status
 from tests.dicom_node.network_scenes import SCANNER, Node, Scene
-from tests.peers import LOOPBACK, Orthanc
+from tests.peers import LOOPBACK, Orthanc, free_ports, tied
 
+ROOT = Path(__file__).parents[2]
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LATE = timedelta(days=1)
 SC = "1.2.840.10008.5.1.4.1.1.7"
@@ -286,6 +290,7 @@ def test_a_desk_that_was_lost_is_laid_again_from_the_ledgers(tmp_path: Path) -> 
         for file in DataFolder(tmp_path / "data").commitments.iterdir():
             file.unlink()
         ward.look_until(lambda: ward.ledger.state == "delivered")
+    assert all(item.committed for item in ward.ledger.objects)
 
 
 def test_a_pacs_that_is_down_is_asked_when_it_is_back(tmp_path: Path) -> None:
@@ -364,3 +369,31 @@ def test_the_objects_that_are_asked_for_are_named_by_class_and_instance(tmp_path
     named = {(i.ReferencedSOPClassUID, i.ReferencedSOPInstanceUID) for i in pacs.asked[0].ReferencedSOPSequence}
     files = [dcmread(file) for file in ward.result.path.glob("*.dcm")]
     assert named == {(ds.SOPClassUID, ds.SOPInstanceUID) for ds in files}
+
+
+@pytest.mark.peers
+def test_the_roles_of_a_node_that_was_down_end_what_was_begun(tmp_path: Path) -> None:
+    """As processes: the sender asks what the ledgers say is to be asked, Orthanc reports to the receiver."""
+    pacs = Orthanc(tmp_path)
+    ward = Ward(tmp_path, pacs.ae_title, pacs.dicom_port)
+    (pacs.node_port,) = free_ports(1)
+    config = tmp_path / "ceus-node.toml"
+    lines = [f'[node]\nport = {pacs.node_port}\ndata_dir = "data"', '[[scanner]]\nae_title = "SCANNER"']
+    lines.append(f'[[destination]]\nname = "pacs"\nae_title = "{pacs.ae_title}"\nhost = "{LOOPBACK}"')
+    config.write_text("\n".join([*lines, f"port = {pacs.dicom_port}", "storage_commitment = true", ""]))
+    command = [sys.executable, "-m", "dicom_node", "run"]
+    with pacs, (tmp_path / "log").open("wb") as log:
+        assert ward.deliver().state == "committing"
+        roles = [
+            subprocess.Popen(tied([*command, role, "--config", config]), stdout=log, stderr=log, cwd=ROOT)
+            for role in ("receiver", "sender")
+        ]
+        try:
+            deadline = time.monotonic() + 120.0  # two processes that start on a busy machine: 30 s were seen
+            while ward.ledger.state == "committing" and time.monotonic() < deadline:
+                time.sleep(0.1)  # the ledger of other processes can only be asked
+        finally:
+            for role in roles:
+                role.terminate()
+            assert [role.wait(30) for role in roles] == [0, 0]
+    assert ward.ledger.state == "delivered", (tmp_path / "log").read_text()
