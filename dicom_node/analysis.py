@@ -26,7 +26,7 @@ from dicom_node.reader_contours import NO_CONTOURS, ContourFiles, reader_rois
 from dicom_node.response_stage import ResponseOutcome, ResponseTerms, predict_response, treatment_state
 from dicom_node.roi_choice import NO_MASKS, ChosenRois, GivenMasks, choose_rois
 from dicom_node.site_profiles import match_profile
-from dicom_node.super_resolution_stage import SuperResolutionOutcome, super_resolve_roi
+from dicom_node.super_resolution_stage import SuperResolutionOutcome, SuperResolutionTerms, super_resolve_roi
 from processing.cine import Cine
 from processing.errors import UnfitCineError
 from processing.intake import Examination, Intake, bmode_frames, examine, take_cine
@@ -142,7 +142,7 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     perfusion = measure_perfusion(cine, chosen.rois, rejected, Terms(protocol, _levels(analysis)))
     analysis = _limited(_with_perfusion(analysis, perfusion), perfusion.limitations)
     request.progress("super-resolution", 0.8)
-    resolved = super_resolve_roi(cine, chosen.rois[0], motion, request.settings, dynamic_range_db)
+    resolved = super_resolve_roi(cine, chosen.rois[0], motion, _resolving(request, dynamic_range_db))
     analysis = _limited(_with_super_resolution(analysis, resolved), resolved.limitations)
     terms = ResponseTerms(request.settings, treatment_state(analysis.source.facts, request.settings), dynamic_range_db)
     analysis = _with_response(analysis, predict_response(cine, rejected, chosen, terms), request.settings)
@@ -157,6 +157,15 @@ def _follower(source: CineFile, examination: Examination, parameters: MotionPara
     if shown is None:
         return None
     return MotionFollower(dict(zip(candidates, shown, strict=True)), ~examination.furniture, parameters)
+
+
+def _resolving(request: AnalysisRequest, dynamic_range_db: float | None) -> SuperResolutionTerms:
+    """Its own progress is a fifth of the whole."""
+    return SuperResolutionTerms(
+        request.settings,
+        dynamic_range_db,
+        lambda words, share: request.progress(f"super-resolution: {words}", 0.8 + 0.2 * share),
+    )
 
 
 class _Memory:

@@ -21,6 +21,7 @@ from dicom_node.data_folder import DataFolder
 from dicom_node.delivery_state import DestinationState, destination_states
 from dicom_node.engine import FETCHING, EngineClient, EngineError, EngineJob, engine_file
 from dicom_node.errors import UnknownJobError
+from dicom_node.job_progress import progress_words
 from dicom_node.jobs import Job, JobBook
 from dicom_node.result_digest import ResultDigest, ResultDigests
 from dicom_node.spool import Spool
@@ -169,6 +170,7 @@ class BoardReader:
     def __init__(self, settings: Settings) -> None:
         folder = DataFolder(settings.node.data_dir)
         self._settings = settings
+        self._scratch = folder.scratch
         self._spool = Spool(folder.spool)
         self._book = JobBook(folder.jobs)
         self._digests = ResultDigests(folder.results)
@@ -194,6 +196,7 @@ class BoardReader:
                     fault,
                     latest[job.acquisition] == job.name,
                     tuple(wish.deed for wish in wishes if wish.job == job.name),
+                    progress_words(self._scratch, job.name),
                 ),
                 self._settings,
             )
@@ -262,6 +265,7 @@ class _Standing:
     engine_fault: str
     latest: bool
     asked: tuple[Deed, ...]
+    progress: str
 
 
 def _card(job: Job, sources: Sequence[ReceivedInstance], standing: _Standing, settings: Settings) -> JobCard:
@@ -311,7 +315,7 @@ def _state(job: Job, standing: _Standing, destinations: Sequence[DestinationStat
         return "waiting", "its images are fetched from the PACS again" if fetching else standing.engine_fault
     if row.state in _GIVEN_UP:
         return "failed", _GIVEN_UP[row.state]
-    return ("measuring" if row.state == "PENDING" else "waiting"), ""
+    return ("measuring", standing.progress) if row.state == "PENDING" else ("waiting", "")
 
 
 def _finished(result: ResultDigest, destinations: Sequence[DestinationState]) -> tuple[JobState, str]:

@@ -22,6 +22,7 @@ from dicom_node.analysis import Allocate, Analysis, AnalysisRequest, Progress, a
 from dicom_node.comparing import NOTHING_EARLIER, Earlier, with_comparison
 from dicom_node.earlier_results import EarlierResult, from_history
 from dicom_node.errors import JobFailedError
+from dicom_node.job_progress import told_progress
 from dicom_node.measuring_order import MeasuringOrder
 from dicom_node.priors import forget_pictures, retrieved
 from dicom_node.reader_contours import NO_CONTOURS, ContourFiles, captures_of
@@ -41,8 +42,12 @@ def measure_job(order: MeasuringOrder) -> None:
     """Measure a job of the node into its result folder. Raises NodeError where the job cannot be finished."""
     result = ResultFolder(order.folder.results, order.job.acquisition, order.job.name)
     try:
-        with _allocation(order.folder.scratch) as allocate, result.being_made() as draft:
-            measured = analyse(_request(order, allocate))
+        with (
+            _allocation(order.folder.scratch) as allocate,
+            told_progress(order.folder.scratch, order.job.name) as progress,
+            result.being_made() as draft,
+        ):
+            measured = analyse(replace(_request(order, allocate), progress=progress))
             compared = with_comparison(measured, _earlier(order, allocate), order.settings)
             write_results(compared, order, draft)
     except (ProcessingError, ReportsError, OnnxModelsError) as error:

@@ -16,6 +16,7 @@ from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import UnreadableCineError
 from dicom_node.jobs import Job
+from dicom_node.logs import configure_logging
 
 BASE_MB = 450
 """Interpreter, numeric stack, matplotlib and the rendered objects of one job (measured by benchmarks/)."""
@@ -34,6 +35,7 @@ def measure(order: MeasuringOrder) -> None:
     """Called in the child, where the numeric stack is warm. Raises NodeError where the job cannot be finished."""
     from dicom_node.measuring import measure_job
 
+    configure_logging(order.settings.log, "child")
     measure_job(order)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +13,7 @@ from dicom_node.config import Settings
 from dicom_node.model_room import clip_facts, models_for, use_of
 from onnx_models.identity import Refusal
 from onnx_models.segment import VesselInputs, segment_vessels
-from processing.bubble_loop import FrameMotion
+from processing.bubble_loop import FrameMotion, Progress
 from processing.cine import Cine
 from processing.flow_metrics import FlowMetrics
 from processing.limitations import Limitation
@@ -44,13 +46,21 @@ class SuperResolutionOutcome:
     models: tuple[ModelUse, ...] = ()
 
 
-def super_resolve_roi(
-    cine: Cine, roi: Roi, motion: Motion, settings: Settings, dynamic_range_db: float | None
-) -> SuperResolutionOutcome:
+@dataclass(frozen=True)
+class SuperResolutionTerms:
+    """What goes with the cine. `progress` is called with words and the share of this stage that is done (0 to 1)."""
+
+    settings: Settings
+    dynamic_range_db: float | None
+    progress: Callable[[str, float], None] = lambda _words, _share: None
+
+
+def super_resolve_roi(cine: Cine, roi: Roi, motion: Motion, terms: SuperResolutionTerms) -> SuperResolutionOutcome:
     """Super-resolve one ROI of a motion-corrected cine. Never raises for an unfit cine."""
+    settings = terms.settings
     if not settings.analysis.super_resolution:
         return SuperResolutionOutcome(SuperResolution(reason="switched off: [analysis] super_resolution = false"))
-    measured = super_resolve(cine, roi, _rest_of(motion))
+    measured = super_resolve(cine, roi, _rest_of(motion), None, _teller(terms.progress))
     findings = SuperResolution(
         performed=measured.performed,
         reason=measured.reason,
@@ -64,7 +74,19 @@ def super_resolve_roi(
         return SuperResolutionOutcome(findings, measured, measured.limitations)
     limitations = (*measured.limitations, *_below_resolution(measured.bed))
     outcome = SuperResolutionOutcome(_with_bed(findings, measured.bed), measured, limitations)
-    return _with_vessel_model(outcome, cine, measured.bed, settings, dynamic_range_db)
+    return _with_vessel_model(outcome, cine, measured.bed, settings, terms.dynamic_range_db)
+
+
+def _teller(progress: Callable[[str, float], None]) -> Callable[[Progress], None]:
+    """Frames a second and bubbles found, block by block."""
+    began_s = time.monotonic()
+
+    def told(done: Progress) -> None:
+        rate = done.frames_done / max(time.monotonic() - began_s, 1e-3)
+        words = f"{done.frames_done} of {done.frames} frames, {done.localizations} bubbles, {rate:.0f} frames/s"
+        progress(words, done.frames_done / done.frames)
+
+    return told
 
 
 def csv_columns(cine: Cine, measured: Measured) -> dict[str, NDArray[np.generic]]:

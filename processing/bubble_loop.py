@@ -52,6 +52,11 @@ class Progress:
     frames: int
     provisional: Localizations
 
+    @property
+    def localizations(self) -> int:
+        """How many were found so far."""
+        return len(self.provisional)
+
 
 @dataclass(frozen=True)
 class BubbleParameters:

@@ -2,7 +2,7 @@
 
 Fast cines: the singular vectors of a block (frame, pixel) come from its Gram matrix, frames x frames: X X' = V S^2 V',
 and the K slow ones are subtracted as X - V (V' X); the full decomposition is never formed (Demene et al. 2015 for the
-filter). At 10 to 50 Hz a bubble passes a pixel as slowly as tissue moves: a mean, a median or a singular vector would
+filter), block-wise over the panel where motion differs (Song et al. 2017). At 10 to 50 Hz a bubble passes a pixel as slowly as tissue moves: a mean, a median or a singular vector would
 take the bubbles of a well-filled vessel with it. There the level that a pixel hardly ever falls below is taken out
 where it stands out of the panel, and singular vectors only where much does. Memory: one block of frames.
 """
@@ -10,6 +10,7 @@ where it stands out of the panel, and singular vectors only where much does. Mem
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ drowning the bubbles' eigenvalues, and the slice in cache."""
 class ClutterParameters:
     """rank None: chosen from the data (`clutter_rank`), at most `largest_share` of the frames.
 
+    tile_px, local_excess: where the panel's vectors leave this many times more power in a slow temporal frequency of a
+    tile than in another one (bubbles alone: 7 to 24), the tile is filtered by vectors of its own, if it has any.
     block_frames: an SVD over more frames costs their square and mixes what changed in between. slow_share: a temporal
     vector with most of its power below this share of the frame rate (5 Hz at 500) or two cycles a block is slow.
     excess: how far above the line through the bulk of the eigenvalues (in their logarithm) clutter stands.
@@ -36,6 +39,8 @@ class ClutterParameters:
 
     rank: int | None = None
     block_frames: int = 450
+    tile_px: int = 128
+    local_excess: float = 10.0
     largest_share: float = 0.1
     slow_share: float = 0.01
     excess: float = 3.0
@@ -52,6 +57,16 @@ def block_starts(frames: int, parameters: ClutterParameters) -> list[int]:
     return [round(k * frames / blocks) for k in range(blocks + 1)]
 
 
+def tile_slices(shape: tuple[int, ...], tile_px: int) -> list[tuple[slice, slice]]:
+    """Tiles that cover a panel (z, x) once, as equal as whole pixels allow."""
+    cuts = [[round(k * size / n) for k in range(n + 1)] for size, n in ((size, -(-size // tile_px)) for size in shape)]
+    return [
+        (slice(top, bottom), slice(left, right))
+        for top, bottom in pairwise(cuts[0])
+        for left, right in pairwise(cuts[1])
+    ]
+
+
 def gram_matrix(frames: NDArray[np.float32]) -> NDArray[np.float64]:
     """X X' of (frame, z, x), float64 (frame, frame), upper triangle; symmetric rank-k products a slice at a time."""
     flat = frames.reshape(len(frames), -1)
@@ -66,32 +81,64 @@ def gram_matrix(frames: NDArray[np.float32]) -> NDArray[np.float64]:
 def remove_clutter(
     frames: NDArray[np.float32], parameters: ClutterParameters
 ) -> tuple[NDArray[np.float32], int, float]:
-    """One block (frame, z, x) without its clutter, the rank taken out, and its share of the energy.
+    """One block (frame, z, x) without its clutter, the largest rank taken out, and the share of the energy.
 
     Works in place when `frames` is writable. One BLAS thread: two on a busy machine spin for up to ten times as long.
+    The Gram matrices of tiles add up to that of the panel, so knowing both costs nothing: where the panel's vectors
+    leave slow power behind, the tissue of that tile moves differently, and it is filtered by vectors of its own.
     """
     out = frames if frames.flags.writeable else frames.copy()
     if len(out) < 3:
         return out, 0, 0.0
+    tiles = tile_slices(out.shape[1:], parameters.tile_px)
     with threadpool_limits(1, user_api="blas"):
-        values, vectors = eigh(gram_matrix(out), lower=False, driver="evd")
-        values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-        rank = parameters.rank
-        if rank is None:
-            rank = clutter_rank(values, vectors, parameters)
-        total = float(values.sum())
-        if rank > 0:
-            subtract(out, vectors[:, :rank])
-    return out, rank, float(values[:rank].sum()) / total if total > 0 else 0.0
+        grams = [gram_matrix(out[:, z, x]) for z, x in tiles]
+        gram = np.sum(grams, axis=0)
+        panel, taken = clutter_vectors(gram, parameters)
+        rank = panel.shape[1]
+        for (z, x), own in zip(tiles, grams, strict=True):
+            vectors = panel
+            if parameters.rank is None and slow_power_left(own, panel, parameters) > parameters.local_excess:
+                local = clutter_vectors(own, parameters)[0]
+                vectors = local if local.shape[1] else panel
+            if vectors.shape[1]:
+                subtract(out[:, z, x], vectors)
+                rank = max(rank, vectors.shape[1])
+    return out, rank, taken
+
+
+def clutter_vectors(gram: NDArray[np.float64], parameters: ClutterParameters) -> tuple[NDArray[np.float64], float]:
+    """Temporal vectors (frame, rank) of the clutter in a Gram matrix (upper triangle) and their share of its energy."""
+    values, vectors = eigh(gram, lower=False, driver="evd")
+    values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    rank = clutter_rank(values, vectors, parameters) if parameters.rank is None else parameters.rank
+    total = float(values.sum())
+    return vectors[:, :rank], float(values[:rank].sum()) / total if total > 0 else 0.0
+
+
+def slow_power_left(gram: NDArray[np.float64], vectors: NDArray[np.float64], parameters: ClutterParameters) -> float:
+    """Power of the slow temporal frequencies that `vectors` leave in a Gram matrix, over that of the others, a mode."""
+    count = len(gram)
+    full = np.triu(gram) + np.triu(gram, 1).T
+    cycles = np.arange(int(max(parameters.slow_share * count, 2.0)) + 1)
+    phase = 2 * np.pi * np.outer(np.arange(count), cycles) / count
+    slow = np.linalg.qr(np.concatenate([np.cos(phase), np.sin(phase[:, 1:])], axis=1))[0]
+    left = slow - vectors @ (vectors.T @ slow)
+    slow_power = float(np.einsum("fm,fg,gm->", left, full, left, optimize=True))
+    every = float(np.trace(full)) - float(np.einsum("fm,fg,gm->", vectors, full, vectors, optimize=True))
+    others = (every - slow_power) / max(count - vectors.shape[1] - slow.shape[1], 1)
+    return slow_power / slow.shape[1] / others if others > 0 else 0.0
 
 
 def subtract(frames: NDArray[np.float32], vectors: NDArray[np.float64]) -> None:
-    """X - V (V' X) in place, a slice of pixels at a time."""
+    """X - V (V' X) in place, some rows of pixels at a time."""
     v = np.ascontiguousarray(vectors, dtype=np.float32)
-    flat = frames.reshape(len(frames), -1)
-    for first in range(0, flat.shape[1], PIXELS_AT_ONCE):
-        part = flat[:, first : first + PIXELS_AT_ONCE]
-        part -= v @ (v.T @ part)
+    count, rows, columns = frames.shape
+    step = max(PIXELS_AT_ONCE // columns, 1)
+    for first in range(0, rows, step):
+        part = frames[:, first : first + step]
+        flat = part.reshape(count, -1)
+        part -= (v @ (v.T @ flat)).reshape(part.shape)
 
 
 def clutter_rank(values: NDArray[np.float64], vectors: NDArray[np.float64], parameters: ClutterParameters) -> int:

@@ -62,6 +62,40 @@ def test_bubbles_come_out_of_tissue_30_db_above_them() -> None:
     assert left.std() < 0.05 * tissue.std() / 10
 
 
+def test_parts_that_move_on_their_own_are_filtered_on_their_own() -> None:
+    """Four quarters of tissue that turn at four moments: the vectors of the whole are a compromise."""
+    rng = np.random.default_rng(3)
+    _, bubbles, noise = fast_scene()
+    time = np.linspace(0, 1, 200)
+    tissue = np.zeros_like(bubbles)
+    for z in (slice(0, 24), slice(24, 48)):
+        for x in (slice(0, 20), slice(20, 40)):
+            turn = rng.uniform(0.1, 0.9)
+            course = np.stack(
+                [np.ones(200), 0.3 * np.tanh(8 * (time - turn)), 0.1 * np.cos(2 * np.pi * (time - turn))], axis=1
+            )
+            tissue[:, z, x] = np.einsum("fk,kzx->fzx", course, rng.standard_normal((3, 24, 20)))
+    made = (tissue + bubbles + noise).astype(np.float32)
+    left, kept = [], []
+    for tile_px in (1000, 24):
+        filtered, _ = filter_block(made.copy(), RATE_HZ, ClutterParameters(tile_px=tile_px))
+        left.append(np.std(filtered - bubbles))
+        kept.append((filtered * bubbles).sum() / (bubbles**2).sum())
+    assert left[1] < 0.7 * left[0]
+    assert left[1] < 0.01 * tissue.std()
+    assert kept[1] > kept[0]
+
+
+def test_a_tile_that_moves_with_the_panel_is_filtered_with_it() -> None:
+    tissue, bubbles, noise = fast_scene()
+    made = (tissue + bubbles + noise).astype(np.float32)
+    whole, rank = filter_block(made.copy(), RATE_HZ, ClutterParameters(tile_px=1000))
+    parted, tiles_rank = filter_block(made.copy(), RATE_HZ, ClutterParameters(tile_px=16))
+    assert tiles_rank == rank
+    # The Gram matrix of tiles is summed in another order; single precision of amplitudes of 3.
+    assert np.abs(whole - parted).max() < 1e-4
+
+
 def test_where_there_is_no_tissue_nothing_is_taken_out() -> None:
     _, bubbles, noise = fast_scene()
     frames = (bubbles + noise).astype(np.float32)
