@@ -89,7 +89,8 @@ def main() -> None:
         f"{frames} frames of {SIDE} x {SIDE}: {wall:.1f} s wall, {cpu:.1f} s of processor time (goal 20 s on two cores)"
     )
     print(
-        f"  motion {at_motion - begin:.1f} s, its correction {at_loop - at_motion:.1f} s, the rest {wall - at_loop + begin:.1f} s"
+        f"  motion {at_motion - begin:.1f} s, its correction {at_loop - at_motion:.1f} s, "
+        f"the rest {wall - at_loop + begin:.1f} s"
     )
     print(f"  {len(result.localizations)} localizations, performed: {result.performed} {result.reason or ''}")
     print("  " + "; ".join(blocks))

@@ -1,4 +1,4 @@
-"""Trackers side by side on the benchmark of docs/super-resolution.md: trackpy, ulmtools and ours, same detections, same run.
+"""Trackers side by side on the benchmark of docs/super-resolution.md: trackpy, ulmtools and ours in the same run.
 
 30 bubbles a frame, positions to 0.1 px, 10 % missed, 5 % false; one-frame gaps may be bridged. Rates are frames per
 second of processor time, best of three. Needs the group `bench`; a peer that is not installed is named and left out.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def ours_to_tracks(made: LinkScene, gate_px: float) -> Pairs:
     parameters = TrackingParameters(max_speed_mm_per_s=gate_px, gap_frames=GAP, min_length=2)
     found = track(localizations(made), np.arange(made.frames) / 1.0, float(np.prod(made.shape)), parameters)
     chains = np.split(found.localization, found.starts[1:-1])
-    return {(int(a), int(b)) for chain in chains for a, b in zip(chain[:-1], chain[1:], strict=True)}
+    return {(int(a), int(b)) for chain in chains for a, b in pairwise(chain)}
 
 
 def trackpy_link(made: LinkScene, gate_px: float) -> Pairs:
@@ -66,7 +67,7 @@ def ulmtools_link(made: LinkScene, gate_px: float) -> Pairs:
     frames = [table[rows[:, 0] == f] for f in range(made.frames)]
     points, ends = ulmtools.link_points(frames, gate_px, max_skip=GAP)
     chains = np.split(points[:, 2].astype(int), ends[:-1])
-    return {(int(a), int(b)) for chain in chains for a, b in zip(chain[:-1], chain[1:], strict=True)}
+    return {(int(a), int(b)) for chain in chains for a, b in pairwise(chain)}
 
 
 TRACKERS: dict[str, tuple[str | None, Callable[[LinkScene, float], Pairs]]] = {

@@ -60,7 +60,7 @@ def super_resolve_roi(cine: Cine, roi: Roi, motion: Motion, terms: SuperResoluti
     settings = terms.settings
     if not settings.analysis.super_resolution:
         return SuperResolutionOutcome(SuperResolution(reason="switched off: [analysis] super_resolution = false"))
-    measured = super_resolve(cine, roi, _rest_of(motion), None, _teller(terms.progress))
+    measured = super_resolve(cine, roi, rest_of(motion), None, _teller(terms.progress))
     findings = SuperResolution(
         performed=measured.performed,
         reason=measured.reason,
@@ -105,7 +105,7 @@ def csv_columns(cine: Cine, measured: Measured) -> dict[str, NDArray[np.generic]
     }
 
 
-def _rest_of(motion: Motion) -> FrameMotion:
+def rest_of(motion: Motion) -> FrameMotion:
     """What the correction by whole pixels left over: bubbles are placed to a fraction of one. Where parts of the panel
     were followed, each pixel was rounded by itself, and the limitation of that says half a pixel."""
     if motion.local is not None:

@@ -2,8 +2,9 @@
 
 Fast cines: the singular vectors of a block (frame, pixel) come from its Gram matrix, frames x frames: X X' = V S^2 V',
 and the K slow ones are subtracted as X - V (V' X); the full decomposition is never formed (Demene et al. 2015 for the
-filter), block-wise over the panel where motion differs (Song et al. 2017). At 10 to 50 Hz a bubble passes a pixel as slowly as tissue moves: a mean, a median or a singular vector would
-take the bubbles of a well-filled vessel with it. There the level that a pixel hardly ever falls below is taken out
+filter). Where motion differs over the panel its tiles are filtered on their own (Song et al. 2017, IEEE TMI 36:2294).
+At 10 to 50 Hz a bubble passes a pixel as slowly as tissue moves: a mean, a median or a singular vector would take the
+bubbles of a well-filled vessel with it. There the level that a pixel hardly ever falls below is taken out
 where it stands out of the panel, and singular vectors only where much does. Memory: one block of frames.
 """
 

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 
 from processing.bubble_loop import FrameMotion
-from processing.cine import Cine, Spacing, TimeZero
-from processing.localize import LocalizationParameters, calibrate, localize
+from processing.cine import Cine, TimeZero
 from processing.roi import panel_roi
 from processing.simulation.breathing import Breathing
 from processing.simulation.flow_scenes import FlowParameters, flow_scene
 from processing.super_resolution import SuperResolution, super_resolve
-from processing.track import TrackingParameters, track
-from tests.accuracy.ulm_scenes import add_gaussian, noise_of, render
+from tests.accuracy.ulm_readings import HELD_OUT_SEEDS, parallel_vessels
 
 SIGMA_PX = 2.0
 FWHM_PX = 2.3548 * SIGMA_PX
@@ -23,29 +21,12 @@ FWHM_PX = 2.3548 * SIGMA_PX
 
 @pytest.mark.parametrize(("separation_fwhm", "snr_db"), [(1 / 3, 30.0), (0.2, 30.0), (0.5, 20.0)])
 def test_two_parallel_vessels_are_resolved(separation_fwhm: float, snr_db: float) -> None:
-    """Goal: a third of the PSF width at 30 dB. Bubbles pass one at a time, alternating between the two."""
-    rng = np.random.default_rng(1)
+    """Goal: a third of the PSF width at 30 dB."""
     gap = separation_fwhm * FWHM_PX
-    rows = []
-    for number in range(30):
-        z = 30.0 + (gap / 2 if number % 2 else -gap / 2)
-        for step in range(20):
-            rows.append((20 * number + step, z, 8.0 + 2.3 * step, 1.0, number))
-    frames = 600
-    stack = add_gaussian(render(np.array(rows), frames, (60, 64), SIGMA_PX), noise_of(snr_db), rng)
-    parameters = LocalizationParameters()
-    found = localize(stack, Spacing(1.0, 1.0), calibrate(stack, parameters), parameters)
-    tracks = track(found, np.arange(frames) / 1.0, 3840.0, TrackingParameters(max_speed_mm_per_s=5.0))
-    inside = (tracks.x_mm > 12) & (tracks.x_mm < 48)
-    profile, edges = np.histogram(tracks.z_mm[inside], bins=np.arange(25, 35, gap / 7))
-    centre = (edges[:-1] + edges[1:]) / 2
-    peak = max(profile[centre < 30].max(), 1), max(profile[centre > 30].max(), 1)
-    valley = profile[np.abs(centre - 30) < gap / 5].max()
-    # Resolved: between two peaks of like height the profile falls to half (Rayleigh asks for a quarter less).
-    assert valley < 0.5 * min(peak)
-    assert min(peak) > 0.4 * max(peak)
-    assert np.median(tracks.z_mm[inside & (tracks.z_mm > 30)]) == pytest.approx(30 + gap / 2, abs=0.05)
-    assert np.median(tracks.z_mm[inside & (tracks.z_mm < 30)]) == pytest.approx(30 - gap / 2, abs=0.05)
+    seen = parallel_vessels(gap, snr_db, HELD_OUT_SEEDS[0], SIGMA_PX)
+    assert seen.resolved
+    assert seen.lower_px == pytest.approx(gap / 2, abs=0.05)
+    assert seen.upper_px == pytest.approx(-gap / 2, abs=0.05)
 
 
 def seen(breathing: Breathing | None) -> tuple[SuperResolution, np.ndarray]:

@@ -21,7 +21,11 @@ def test_what_a_job_does_is_read_while_it_runs_and_forgotten_after(tmp_path: Pat
 
 
 def test_a_job_that_fails_leaves_no_progress(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="broken"), told_progress(tmp_path, "one") as progress:
-        progress("motion", 0.3)
-        raise RuntimeError("broken")
+    def breaks() -> None:
+        with told_progress(tmp_path, "one") as progress:
+            progress("motion", 0.3)
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        breaks()
     assert progress_words(tmp_path, "one") == ""

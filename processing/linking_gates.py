@@ -1,0 +1,58 @@
+"""How far bubbles were followed from frame to frame, and over which gaps: what the tracker's gates are set by.
+
+A histogram of distances that falls off well before the gate says that the gate is wide enough; one that is cut by it
+says that faster bubbles are missing; one that rises again towards it says that unrelated bubbles are linked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.bubbles import Localizations, Tracks
+from processing.errors import InvalidValueError
+from processing.frozen_arrays import frozen_array
+
+BINS = 12
+BAR = 40
+"""Characters of the longest bar."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinkingGates:
+    """distances: int64 (bin,), links by distance a frame from 0 to reach_mm. gaps: int64 (frames missed,), links."""
+
+    distances: NDArray[np.int64]
+    reach_mm: float
+    gaps: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for name in ("distances", "gaps"):
+            object.__setattr__(self, name, frozen_array(name, getattr(self, name), np.int64, 1))
+
+    def lines(self) -> tuple[str, ...]:
+        """Both histograms as text."""
+        edges = np.linspace(0.0, 1000.0 * self.reach_mm, len(self.distances) + 1)
+        most = max(int(self.distances.max()), 1)
+        bars = [
+            f"{low:6.0f} to {high:4.0f} um {count:7d} {'#' * round(BAR * count / most)}"
+            for low, high, count in zip(edges[:-1], edges[1:], self.distances.tolist(), strict=True)
+        ]
+        gaps = ", ".join(f"{count} over {k} missed" for k, count in enumerate(self.gaps.tolist()))
+        return ("distance a frame, up to the gate:", *bars, f"links by frames missed: {gaps}")
+
+
+def linking_gates(found: Localizations, tracks: Tracks, interval_s: float) -> LinkingGates:
+    """Histograms of the links of `tracks`, which were made of `found`; `interval_s` between two frames."""
+    if not interval_s > 0:
+        raise InvalidValueError("links need a frame interval above 0")
+    owner = tracks.track_of_row
+    same = owner[:-1] == owner[1:] if len(owner) else np.empty(0, dtype=np.bool_)
+    earlier, later = tracks.localization[:-1][same], tracks.localization[1:][same]
+    missed = found.frame[later] - found.frame[earlier] - 1
+    distance = np.hypot(found.z_mm[later] - found.z_mm[earlier], found.x_mm[later] - found.x_mm[earlier])
+    reach = tracks.trackable_speed_mm_per_s * interval_s
+    counts = np.histogram(distance / (missed + 1), bins=BINS, range=(0.0, reach))[0]
+    return LinkingGates(counts.astype(np.int64), reach, np.bincount(missed, minlength=2).astype(np.int64))
