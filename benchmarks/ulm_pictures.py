@@ -21,7 +21,7 @@ from tests.accuracy.ulm_readings import HELD_OUT_SEEDS, parallel_vessels
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 SNR_DB = (15.0, 20.0, 25.0, 30.0, 35.0)
-SEPARATIONS_FWHM = (0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.33, 0.5, 0.7, 1.0)
+SEPARATIONS_FWHM = (0.01, 0.014, 0.02, 0.028, 0.04, 0.06, 0.08, 0.12, 0.2, 0.33, 0.7)
 FREQUENCIES_MHZ = (3.5, 7.0, 12.0)
 SIGMA_PX = 2.0
 
@@ -69,7 +69,7 @@ def tree() -> Figure:
     figure.colorbar(shown, ax=left, label="speed, mm/s")
     # Pixels of 25 um are finer than the picture's: each shows the most of what it covers.
     thick = np.maximum.reduce([np.roll(maps.density, k, axis) for axis in (0, 1) for k in (-1, 0, 1)])
-    shown = middle.imshow(np.where(thick > 0, thick, np.nan), extent=extent, cmap="magma", norm=LogNorm(1, 30))
+    shown = middle.imshow(np.where(thick > 0, thick, np.nan), extent=extent, cmap="magma", norm=LogNorm(0.3, 10))
     middle.set_title(f"density: {result.bed.metrics.tracks} tracks")
     figure.colorbar(shown, ax=middle, label="tracks through a pixel")
     speed = np.nan_to_num(maps.speed_mm_per_s, nan=-1.0)
@@ -110,9 +110,10 @@ def separation() -> Figure:
             f"30 \u00b5m at {frequency:g} MHz", (35, 30.0 / width_um * 1.04), color="tab:red", fontsize=9, ha="right"
         )
     axes.set(xlabel="bubble over noise, dB", ylabel="separation / width of the PSF (half maximum)", yscale="log")
-    axes.set_yticks([0.05, 0.1, 0.2, 0.5, 1.0], ["0.05", "0.1", "0.2", "0.5", "1"])
+    axes.set_yticks([0.01, 0.02, 0.05, 0.1, 0.2, 0.5], ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5"])
+    axes.set_ylim(0.008, 0.6)
     axes.set_title("Two parallel vessels; the PSF is taken as one wavelength wide", fontsize=10)
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower left")
     return figure
 
 

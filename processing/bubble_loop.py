@@ -6,7 +6,7 @@ Memory: one block (at most 450 frames) as float32. Blocks are independent, so a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -60,10 +60,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class BubbleParameters:
-    """Parameters of the way from power to localizations."""
+    """Parameters of the way from power to localizations.
+
+    hopeless_snr_db, hopeless_coverage: a block whose sample is fainter than this, or whose bubble images cover more of
+    the panel, is not localized: 3 dB and four times beyond what super-resolution needs (`processing.suitability`).
+    """
 
     clutter: ClutterParameters = field(default_factory=ClutterParameters)
     localization: LocalizationParameters = field(default_factory=LocalizationParameters)
+    hopeless_snr_db: float = 7.0
+    hopeless_coverage: float = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +78,8 @@ class Bubbles:
 
     fwhm_mm: PSF (z, x), median over depth. calibrated_on: clear bubbles the PSF was measured on, 0 = none stood out.
     snr_db: median amplitude over pixel noise. clutter_rank: vectors taken out of each block. saturated_share: bubbles
-    whose peak pixel stood at full scale.
+    whose peak pixel stood at full scale. hopeless: float64 (frame,), coverage in the sample of blocks that were not
+    localized (infinite: too faint), NaN where bubbles were looked for.
     """
 
     localizations: Localizations
@@ -81,6 +88,7 @@ class Bubbles:
     snr_db: float
     clutter_rank: tuple[int, ...]
     saturated_share: float
+    hopeless: NDArray[np.float64]
 
 
 def localize_loop(
@@ -96,6 +104,7 @@ def localize_loop(
         raise InvalidValueError("localizations are lengths: the cine has no pixel spacing")
     starts = block_starts(len(cine.contrast), parameters.clutter)
     found, ranks, calibrations, saturated = [no_localizations()], [], [], 0.0
+    hopeless = np.full(len(cine.contrast), np.nan)
     start: PointSpread | None = None
     floor = float(np.sqrt(cine.floor_au))
     for first, last in pairwise(starts):
@@ -103,17 +112,31 @@ def localize_loop(
         block, rank = filter_block(block, cine.frame_rate_hz, parameters.clutter)
         calibration = calibrate(block, parameters.localization, floor, start)
         start = calibration.spread if calibration.spread.spots else start
-        here = localize(block, spacing, calibration, parameters.localization, first)
-        here = corrected(here, motion, spacing)
-        here = here.part(within(here, inside, spacing) & ~motion.rejected[here.frame])
         ranks.append(rank)
         calibrations.append(calibration)
-        saturated += peaks_at_full_scale(here, cine, motion, spacing)
-        found.append(here)
+        hopeless[first:last] = without_hope(calibration, parameters)
+        if np.isnan(hopeless[first]):
+            here = localize(block, spacing, calibration, parameters.localization, first)
+            here = corrected(here, motion, spacing)
+            here = here.part(within(here, inside, spacing) & ~motion.rejected[here.frame])
+            saturated += peaks_at_full_scale(here, cine, motion, spacing)
+            found.append(here)
         if progress is not None:
             progress(Progress(last, len(cine.contrast), joined(found)))
     every = joined(found)
-    return measured(every, calibrations, spacing, tuple(ranks), saturated / max(len(every), 1))
+    summary = measured(every, calibrations, spacing, tuple(ranks), saturated / max(len(every), 1))
+    return replace(summary, hopeless=hopeless)
+
+
+def without_hope(calibration: Calibration, parameters: BubbleParameters) -> float:
+    """Coverage where the sample of a block shows that single bubbles cannot be told, infinite where they are too faint
+    for that; NaN where they may be."""
+    sigma_z, sigma_x = np.median(calibration.spread.sigma_px, axis=0)
+    pixels = calibration.threshold_au.size
+    coverage = calibration.bubbles_per_frame * np.pi / 4 * FWHM**2 * sigma_z * sigma_x / pixels
+    if calibration.snr_db < parameters.hopeless_snr_db:
+        return float("inf")
+    return float(coverage) if coverage > parameters.hopeless_coverage else float("nan")
 
 
 def joined(parts: list[Localizations]) -> Localizations:
@@ -132,7 +155,10 @@ def measured(
     sigma = np.median([np.median(c.spread.sigma_px, axis=0) for c in clear], axis=0)
     noise = np.array([c.spread.noise_au for c in clear])
     noise = noise[np.isfinite(noise)]
-    snr = 20 * np.log10(np.median(every.amplitude_au) / np.median(noise)) if len(every) and len(noise) else -np.inf
+    if len(every) and len(noise):
+        snr = 20 * np.log10(np.median(every.amplitude_au) / np.median(noise))
+    else:
+        snr = max((c.snr_db for c in calibrations if np.isfinite(c.snr_db)), default=-np.inf)
     return Bubbles(
         localizations=every,
         fwhm_mm=(float(FWHM * sigma[0] * spacing.z_mm), float(FWHM * sigma[1] * spacing.x_mm)),
@@ -140,6 +166,7 @@ def measured(
         snr_db=float(snr),
         clutter_rank=ranks,
         saturated_share=saturated,
+        hopeless=np.empty(0),
     )
 
 
@@ -150,8 +177,10 @@ def aligned_amplitude(cine: Cine, frames: slice, motion: FrameMotion) -> NDArray
     pattern by less than one pixel, which a few more clutter vectors hold. Pixels without data get the floor.
     """
     floor = np.float32(np.sqrt(cine.floor_au))
-    block = np.nan_to_num(cine.contrast[frames], nan=float(cine.floor_au), posinf=1.0, neginf=0.0)
-    np.maximum(block, 0, out=block)
+    block = np.maximum(cine.contrast[frames], 0)
+    # A maximum hands NaN on: what is finite at its largest is finite everywhere, and is not looked at again.
+    if not np.isfinite(block.max()):
+        block = np.nan_to_num(block, nan=float(cine.floor_au), posinf=1.0)
     np.sqrt(block, out=block)
     block[:, ~cine.valid] = floor
     for frame, (dz, dx) in zip(block, whole_pixels(motion)[frames], strict=True):

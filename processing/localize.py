@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from processing.bubbles import Localizations, no_localizations
 from processing.cine import Spacing
@@ -81,7 +82,8 @@ class Calibration:
 
     threshold_au: on the matched filter's answer, float32 (z, padded_width). threshold_sigma: the same in units of the
     filtered noise (Gaussian equivalent). bubbles_per_frame: found in the sample, NaN before it was searched.
-    rician_au: noise of one part where amplitudes are magnitudes, 0 = Gaussian noise.
+    rician_au: noise of one part where amplitudes are magnitudes, 0 = Gaussian noise. snr_db: median amplitude in the
+    sample over pixel noise, NaN without spots.
     """
 
     spread: PointSpread
@@ -89,6 +91,7 @@ class Calibration:
     threshold_sigma: float
     bubbles_per_frame: float
     rician_au: float = 0.0
+    snr_db: float = float("nan")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threshold_au", frozen_array("threshold_au", self.threshold_au, np.float32, 2))
@@ -114,7 +117,9 @@ def calibrate(
             break
     found = threshold(sample, spread, spots, parameters, floor_au)
     spots = find(sample, found, parameters)
-    return replace(found, spread=pooled_noise(found.spread, spots), bubbles_per_frame=len(spots) / max(len(sample), 1))
+    pooled = pooled_noise(found.spread, spots)
+    snr_db = float(20 * np.log10(np.median(spots[:, AMPLITUDE]) / pooled.noise_au)) if len(spots) else float("nan")
+    return replace(found, spread=pooled, bubbles_per_frame=len(spots) / max(len(sample), 1), snr_db=snr_db)
 
 
 def sampled(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -148,12 +153,12 @@ def answers(frames: NDArray[np.float32], spread: PointSpread) -> NDArray[np.floa
 
 def beside(frames: NDArray[np.float32], spread: PointSpread, spots: NDArray[np.float64]) -> NDArray[np.float32]:
     """Pixels further from these spots than the window of a fit."""
-    free = np.ones(frames.shape, dtype=np.bool_)
+    taken = np.zeros(frames.shape, dtype=np.bool_)
     half_z, half_x = spread.half_px
-    for spot in spots:
-        z, x = int(spot[PEAK_Z]), int(spot[PEAK_X])
-        free[int(spot[COLUMNS]), max(z - half_z, 0) : z + half_z + 1, max(x - half_x, 0) : x + half_x + 1] = False
-    return frames[free]
+    taken[tuple(spots[:, [COLUMNS, PEAK_Z, PEAK_X]].astype(np.int64).T)] = True
+    if len(spots):
+        taken = maximum_filter(taken, (1, 2 * half_z + 1, 2 * half_x + 1), mode="constant")
+    return frames[~taken]
 
 
 def without(frames: NDArray[np.float32], spread: PointSpread, spots: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -95,10 +95,16 @@ def trackable_speed_mm_per_s(
 
 def unfit_bubbles(bubbles: Bubbles, parameters: SuitabilityParameters) -> Limitation | None:
     """The first reason in what was localized."""
-    found = bubbles.localizations
-    if not len(found) or bubbles.calibrated_on == 0:
+    found, tried = bubbles.localizations, np.isnan(bubbles.hopeless)
+    if bubbles.calibrated_on == 0 or (not len(found) and tried.any()):
         return refusal(
             "sr_no_bubbles", f"no separate bubbles stand out of the noise ({len(found)} faint maxima in all)"
+        )
+    faint = np.isinf(bubbles.hopeless)
+    if not tried.any() and not faint.all():
+        share = 100 * float(np.median(bubbles.hopeless[~faint]))
+        return refusal(
+            "sr_too_dense", f"bubble images cover {share:.0f} % of the panel: single bubbles do not separate"
         )
     if bubbles.snr_db < parameters.lowest_snr_db:
         measured = (

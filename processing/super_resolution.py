@@ -158,9 +158,10 @@ def follow(
     rules, found, rate = parameters.suitability, bubbles.localizations, cine.frame_rate_hz
     area = float(inside.sum()) * cine.spacing_mm.z_mm * cine.spacing_mm.x_mm
     covered = occupancy(found, len(cine.contrast), bubbles.fwhm_mm, area)
+    covered = np.where(np.isnan(bubbles.hopeless), covered, bubbles.hopeless)
     used = separate_interval(covered, rate, rules)
     if used.stop - used.start < rules.fewest_frames:
-        share = 100 * float(np.median(covered))
+        share = 100 * float(np.median(np.minimum(covered, 1.0)))
         measured = f"bubble images cover {share:.0f} % of the ROI, more than {100 * rules.densest:.0f} %"
         return refused(refusal("sr_too_dense", f"{measured}: single bubbles do not separate"), bubbles)
     times = cine.frame_times_s
