@@ -89,9 +89,8 @@ def test_a_node_without_history_finds_the_baseline_in_the_pacs_and_measures_the_
     told, meant = 1 + changes["PE_ratio"]["percent"] / 100, ratio(scenes[1]) / ratio(scenes[0])
     assert told == pytest.approx(meant, rel=0.07)
     lengthened_s = rise_time_s(scenes[1]) - rise_time_s(scenes[0])
-    assert changes["RT"]["difference"]["value"] == pytest.approx(
-        lengthened_s, abs=0.25
-    )  # issue C's 3.1 % of 5 s on either side, 0.22 s together, and 8 bits
+    # Issue C's 3.1 % of 5 s on either side, 0.22 s together, and 8 bits.
+    assert changes["RT"]["difference"]["value"] == pytest.approx(lengthened_s, abs=0.25)
     assert changes["PE"]["percent"] is None, "this scanner records neither frequency nor depth"
     assert {"frequency not recorded", "depth not recorded"} <= set(found["settings_differ"])
     assert {change["beyond_variability"] for change in changes.values()} == {None}
