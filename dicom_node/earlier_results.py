@@ -88,4 +88,4 @@ def _readable(reports: Iterable[Path], job: Job | None = None) -> Iterator[Earli
         except FileNotFoundError:
             continue  # not measured yet, without contrast, or retired
         except (OSError, InvalidDicomError, ReportsError) as error:
-            log.warning("an earlier report cannot be read", report=report.parent.name, reason=str(error))
+            log.warning("an earlier report cannot be read", reason=str(error))

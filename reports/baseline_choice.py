@@ -155,7 +155,10 @@ def _apart(now: ComparableResult, other: ComparableResult, name: str) -> bool:
 
 
 def _listed(words: str, candidates: Sequence[Measured]) -> str:
-    said = [f"{at:%Y-%m-%d %H:%M:%S} (lesion {lesion})" for result, at in candidates for lesion in result.lesions]
+    """Acquisitions by their time, lesions by their number: a page that shows the reason names nobody."""
+    said = [
+        f"{at:%Y-%m-%d %H:%M:%S} lesion {n}" for result, at in candidates for n in range(1, len(result.lesions) + 1)
+    ]
     return words + ", ".join(said)
 
 

@@ -99,9 +99,9 @@ def test_two_lesions_end_without_a_comparison_and_are_listed() -> None:
     in_two = choose(result(-24, "s", ("a",)), result(-23.9, "s", ("b",)))
     for found in (in_one, in_two):
         assert found.baseline is None
-        assert "several lesions could be the baseline" in found.reason
-        assert "(lesion a)" in found.reason
-        assert "(lesion b)" in found.reason
+        assert "several lesions could be the baseline: 2026-11-19 12:00:00 lesion 1, " in found.reason
+    assert in_one.reason.endswith("2026-11-19 12:00:00 lesion 2")
+    assert in_two.reason.endswith("2026-11-19 12:06:00 lesion 1")
     assert "2 lesions" in choose(result(-24), now=result(0, lesions=("a", "b"))).reason
     assert "more than one lesion" in choose(result(-24), result(-0.1, "study 0 h")).reason
     assert choose(result(-24), now=result(0, lesions=())).reason == "no lesion was measured in this study"
