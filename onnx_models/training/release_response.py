@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from onnx_models.classify import METRICS
+from onnx_models.loaded import load_model
 from onnx_models.registry import SHIPPED
 from onnx_models.tensors import map_statistics
 from onnx_models.training import response_controls as controls
@@ -217,6 +218,8 @@ def _write(
     )
     manifest["metrics"] = {"table": [*rows, *timed], "notes": _NOTES}
     folder = SHIPPED / task / version
+    write_folder(folder, content, golden, manifest)
+    manifest["metrics"]["resimulated"] = controls.resimulated(load_model(folder))
     write_folder(folder, content, golden, manifest)
     return folder
 

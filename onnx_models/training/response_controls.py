@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,18 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 from scipy.stats import spearmanr
 
+from onnx_models.loaded import LoadedModel
 from onnx_models.tensors import softmax
-from onnx_models.training.cines import Mechanism
+from onnx_models.training.cines import MECHANISMS, Mechanism
 from onnx_models.training.evaluation import Figure, expected_calibration_error, mean_figure, share_figure
-from onnx_models.training.response_cohorts import CLASSES, Tumours, another_view, draw_tumours, tumour_plan
+from onnx_models.training.response_cohorts import (
+    CLASSES,
+    Tumours,
+    another_view,
+    cohort_plans,
+    draw_tumours,
+    tumour_plan,
+)
 
 FloatArray = NDArray[np.float64]
 Score = Callable[[NDArray[np.float32]], FloatArray]
@@ -93,6 +102,19 @@ def nuisance_spread(score: Score, mechanism: Mechanism, tumours: int = 16, views
         drawn = draw_tumours([another_view(plan, view) for view in range(1, views + 1)], mechanism)
         values.append(float(leaning(score(drawn.crops)).std(ddof=1) / 2))
     return mean_figure(values)
+
+
+def resimulated(model: LoadedModel, count: int = 16) -> dict[str, float]:
+    """Mean probability of the true class on the first test tumours of each simulator, drawn anew and asked through the
+    run-time's session: what the suite repeats."""
+    manifest, session = model.ready()
+    means: dict[str, float] = {}
+    for place, mechanism in enumerate(MECHANISMS):
+        drawn = draw_tumours(islice(cohort_plans("test", place), count), mechanism)
+        given = drawn.crops if model.identity.task == "response_cls" else drawn.metrics.astype(np.float32)
+        probabilities = softmax(session.run(given, 60.0), manifest.outputs.temperature)
+        means[mechanism] = round(float(probabilities[np.arange(drawn.labels.size), drawn.labels].mean()), 4)
+    return means
 
 
 def probabilities_of(logits: FloatArray, temperature: float) -> FloatArray:

@@ -15,10 +15,10 @@ from onnx_models.registry import SHIPPED, Models
 from onnx_models.segment import LesionInputs, Segmentation, segment_lesion_with
 from onnx_models.tensors import map_statistics, outside_score
 from onnx_models.training.card import render_card
-from onnx_models.training.cines import MECHANISMS, Sampling
+from onnx_models.training.cines import MECHANISMS
 from onnx_models.training.evaluation import dice, separation
 from onnx_models.training.lesion_figures import lesion_rows, outcome_of, resimulated
-from onnx_models.training.map_sets import TEST_SEED
+from onnx_models.training.map_sets import TEST_SEED, training_sampling
 from onnx_models.training.non_contrast import KINDS, non_contrast_maps
 from onnx_models.training.test_cines import make_test_cine
 from processing.cine import DisplayProfile, Spacing
@@ -88,7 +88,8 @@ def test_a_replenishment_is_no_bolus_and_is_refused() -> None:
 def test_the_guard_tells_contrast_from_everything_else() -> None:
     manifest = shipped().manifest
     assert manifest is not None
-    cines = [make_test_cine(TEST_SEED + 60_000 + k, MECHANISMS[k % 2], Sampling()) for k in range(10)]
+    seeds = range(TEST_SEED + 60_000, TEST_SEED + 60_010)
+    cines = [make_test_cine(seed, MECHANISMS[seed % 2], training_sampling(seed)) for seed in seeds]
     inside = np.array([outside_score(map_statistics(c.inputs.maps, c.inputs.valid), manifest.ood) for c in cines])
     for kind in KINDS:
         maps = [non_contrast_maps(TEST_SEED + 80_000 + k, kind) for k in range(6)]
