@@ -152,6 +152,7 @@ def _tables(findings: Json) -> Iterator[Table]:
             rows = [Row("", _words(path), (leaf,)) for path, leaf in _leaves(part)]
             if rows:
                 yield _table(title, (), rows)
+    yield from _changes((findings.get("comparison") or {}).get("changes") or {})
 
 
 def _parts(findings: Json) -> Iterator[tuple[str, Json]]:
@@ -192,6 +193,21 @@ def _perfusion(perfusion: Json) -> Iterator[Table]:
     yield _table(f"Perfusion (model: {', '.join(models)})", columns, rows)
 
 
+def _changes(changes: Json) -> Iterator[Table]:
+    """Before and after, a line each; what may not be compared says why where its change would stand."""
+    rows = []
+    for name, change in changes.items():
+        percent = change.get("percent")
+        told = _figure(change.get("difference")) or (None if percent is None else Figure(percent, "%"))
+        verdict = {True: "beyond variability", False: "within variability"}.get(
+            change.get("beyond_variability"), "" if change.get("reason") else "variability unknown"
+        )
+        both = _figure(change.get("baseline")), _figure(change.get("now"))
+        rows.append(Row("", _words((name,)), (*both, told or change.get("reason"), verdict)))
+    if rows:
+        yield _table("Changes", ("before", "now", "change", "against variability"), rows)
+
+
 def _not_performed(findings: Json) -> Iterator[tuple[str, str]]:
     for title, part in _parts(findings):
         if not part.get("performed", True):
@@ -201,7 +217,7 @@ def _not_performed(findings: Json) -> Iterator[tuple[str, str]]:
 def _leaves(part: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Figure | str]]:
     """Everything said below `part` with the names that lead to it. UIDs stay out: they lead to patients."""
     for key, value in part.items():
-        if key in ("performed", "reason", "trend") or key.endswith(("_uid", "_uids")):
+        if key in ("performed", "reason", "trend", "changes") or key.endswith(("_uid", "_uids")):
             continue
         leaf = _figure(value) or _leaf(value, (*path, key))
         if leaf is not None:

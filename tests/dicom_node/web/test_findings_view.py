@@ -58,7 +58,10 @@ def full_view() -> FindingsView:
             reason=None,
             baseline=Baseline("2.25.777", "2.25.888", NOW, "the latest before treatment"),
             hours_since=72.0,
-            changes={"PE": Change(Quantity(1.0, "[arb'U]"), Quantity(0.5, "[arb'U]"), percent=-50.0)},
+            changes={
+                "PE_ratio": Change(Quantity(1.0, "{ratio}"), Quantity(0.5, "{ratio}"), percent=-50.0),
+                "PE": Change(Quantity(1.0, "[arb'U]"), Quantity(0.5, "[arb'U]"), reason="the gain differs"),
+            },
         ),
     )
     return findings_view(json.loads(to_json(full)))
@@ -82,7 +85,11 @@ def test_plain_numbers_get_the_unit_of_their_name() -> None:
     assert table(view, "Heterogeneity, lesion")["cov"] == Figure(0.42, "")
     compared = table(view, "Comparison with the baseline")
     assert compared["hours since"] == Figure(72.0, "h")
-    assert compared["changes · PE · percent"] == Figure(-50.0, "%")
+    (changes,) = (found for found in view.tables if found.title == "Changes")
+    assert changes.columns == ("before", "now", "change", "against variability")
+    ratio, absolute = (row.figures for row in changes.rows)
+    assert ratio == (Figure(1.0, "{ratio}"), Figure(0.5, "{ratio}"), Figure(-50.0, "%"), "variability unknown")
+    assert absolute[2:] == ("the gain differs", "")
 
 
 def test_a_response_computed_in_the_shadow_is_shown_with_its_label() -> None:
