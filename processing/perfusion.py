@@ -111,8 +111,9 @@ def _more_than_one_pass(
         how = f"a tail that rises to {100.0 * share:.0f} % of the peak is taken off"
     else:
         return
-    text = f"Agent recirculates in the {tic.label} curve: {how}."
-    yield Limitation("recirculation", text, "note", ("FT", "WoR", "WoAUC", "AUC", "mTT"))
+    text = f"Agent recirculates in the {tic.label} curve: {how}. Its course is unknown: intervals are wider."
+    names = ("TTP", "RT", "FT", "WoR", "WoAUC", "WiWoAUC", "AUC", "mTT", "mTTl")
+    yield Limitation("recirculation", text, "note", names)
 
 
 def _measured(
