@@ -28,6 +28,7 @@ from dicom_node.roi_choice import NO_MASKS, ChosenRois, GivenMasks, choose_rois
 from dicom_node.site_profiles import match_profile
 from dicom_node.super_resolution_stage import SuperResolutionOutcome, SuperResolutionTerms, super_resolve_roi
 from processing.cine import Cine
+from processing.enhancement import Enhancement
 from processing.errors import UnfitCineError
 from processing.intake import Examination, Intake, bmode_frames, examine, take_cine
 from processing.limitations import Limitation
@@ -88,6 +89,7 @@ class Analysis:
     tics: tuple[Tic, ...] = ()
     curves: tuple[Curve, ...] = ()
     maps: PerfusionMaps | None = None
+    enhancement: Enhancement | None = None
     super_resolution: SuperResolution | None = None
     baseline: BaselineView | None = None
 
@@ -229,7 +231,8 @@ def _with_rois(analysis: Analysis, chosen: ChosenRois, cine: Cine) -> Analysis:
 
 def _with_perfusion(analysis: Analysis, outcome: PerfusionOutcome) -> Analysis:
     findings = replace(analysis.findings, perfusion=outcome.perfusion, replenishment=outcome.replenishment)
-    return replace(analysis, findings=findings, tics=outcome.tics, curves=outcome.curves, maps=outcome.maps)
+    measured = replace(analysis, findings=findings, tics=outcome.tics, curves=outcome.curves, maps=outcome.maps)
+    return replace(measured, enhancement=outcome.enhancement)
 
 
 def _with_super_resolution(analysis: Analysis, outcome: SuperResolutionOutcome) -> Analysis:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tomllib
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -106,6 +106,7 @@ class AnalysisSettings(Section):
     roi: Literal["model", "reader"] = "model"
     response: Literal["off", "shadow", "report"] = "shadow"
     treatment: Literal["unknown", "before", "after"] = "unknown"
+    treated_at: datetime | None = None
 
 
 class ComparisonSettings(Section):

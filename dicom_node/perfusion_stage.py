@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from processing.cine import Cine
 from processing.comparison import amplitude_ratios, time_differences_s
 from processing.curve_reading import read_curve
+from processing.enhancement import Enhancement as EnhancementMasks
 from processing.enhancement import enhancement
 from processing.errors import UnfitCineError
 from processing.heterogeneity import heterogeneity
@@ -65,6 +66,7 @@ class PerfusionOutcome:
     curves: tuple[Curve, ...] = ()
     maps: PerfusionMaps | None = None
     limitations: tuple[Limitation, ...] = ()
+    enhancement: EnhancementMasks | None = None
 
 
 def measure_perfusion(cine: Cine, rois: tuple[Roi, ...], rejected: NDArray[np.bool_], terms: Terms) -> PerfusionOutcome:
@@ -144,6 +146,7 @@ def _against_reference(
         limitations.append(error.limitation)
     else:
         limitations += taken.limitations
+        outcome = replace(outcome, enhancement=taken)
         perfusion = replace(
             perfusion,
             enhancement=Enhancement(

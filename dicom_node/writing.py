@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,13 @@ from dicom_node.measuring_order import MeasuringOrder
 from dicom_node.results import ResultFolder
 from dicom_node.super_resolution_stage import csv_columns
 from processing.cine import Box
+from processing.protocols import protocol_named
 from processing.vascular_bed import VascularBed
 from reports.build import MaskInputs, ReportOptions, build_results
 from reports.derived_grid import Grid
 from reports.equipment import Equipment
 from reports.findings_json import to_json
-from reports.pictures import PanelView, PictureInputs
+from reports.pictures import EnhancementView, PanelView, PictureInputs
 from reports.quantity_maps import QuantityMap, flow_quantity_maps, perfusion_map
 from reports.result_object import EarlierReport, ResultContext
 from reports.segmentation import Segment
@@ -125,7 +127,31 @@ def _pictures(analysis: Analysis, settings: Settings) -> PictureInputs:
         flow_maps=_flow_maps(analysis),
         baseline=analysis.baseline,
         cine=corrected_cine(analysis) if settings.report.cine else None,
+        enhancement=_enhancement(analysis, settings),
     )
+
+
+def _enhancement(analysis: Analysis, settings: Settings) -> EnhancementView | None:
+    """What does not enhance is a result of its own where the protocol says so."""
+    protocol = protocol_named(settings.analysis.protocol)
+    if not protocol.shows_enhancement or analysis.enhancement is None:
+        return None
+    taken, thresholds = analysis.enhancement, protocol.enhancement
+    return EnhancementView(
+        title=protocol.title,
+        classes=(taken.perfused + 2 * taken.non_enhancing + 3 * taken.not_assessable).astype(np.uint8),
+        rise_db=thresholds.rise_db,
+        below_reference_db=thresholds.below_reference_db,
+        hours_since_treatment=hours_since(settings.analysis.treated_at, analysis.source.facts.acquired_at),
+    )
+
+
+def hours_since(treated_at: datetime | None, acquired_at: datetime | None) -> float | None:
+    """Hours by the scanner's clock; None where one is unknown or the cine was taken before."""
+    if treated_at is None or acquired_at is None:
+        return None
+    hours = (acquired_at.replace(tzinfo=None) - treated_at.replace(tzinfo=None)).total_seconds() / 3600.0
+    return hours if hours >= 0.0 else None
 
 
 def _flow_maps(analysis: Analysis) -> dict[str, QuantityMap]:

@@ -62,6 +62,21 @@ class BaselineView:
 
 
 @dataclass(frozen=True, eq=False)
+class EnhancementView:
+    """What enhances in the lesion: classes uint8 (z, x) of the contrast panel, 0 outside, 1 enhances, 2 does not, 3 not
+    assessable. The thresholds are those that made them; hours_since_treatment None where nobody told."""
+
+    title: str
+    classes: NDArray[np.uint8]
+    rise_db: float
+    below_reference_db: float
+    hours_since_treatment: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", frozen_array("classes", self.classes, np.uint8, 2))
+
+
+@dataclass(frozen=True, eq=False)
 class PictureInputs:
     """Everything the pages draw beside the findings.
 
@@ -69,7 +84,8 @@ class PictureInputs:
     tics, curves: by label. perfusion_maps: in the order they are shown (at most six). flow_maps: "density", "speed",
     "direction" of `quantity_maps.flow_quantity_maps`. baseline: of the earlier study compared with. cine: where the
     site wants the motion-corrected cine.
-    frame_time_s: of the reference frame, after time zero; None without a time base.
+    frame_time_s: of the reference frame, after time zero; None without a time base. enhancement: where what does not
+    enhance is a result of its own.
     """
 
     contrast: PanelView
@@ -81,3 +97,4 @@ class PictureInputs:
     flow_maps: Mapping[str, QuantityMap] = field(default_factory=dict)
     baseline: BaselineView | None = None
     cine: CineView | None = None
+    enhancement: EnhancementView | None = None

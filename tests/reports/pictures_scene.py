@@ -12,7 +12,7 @@ from processing.cine import Box, Spacing
 from processing.roi import RoiLabel
 from processing.tic import Tic
 from reports.findings import RoiFinding
-from reports.pictures import BaselineView, Curve, PanelView, PictureInputs
+from reports.pictures import BaselineView, Curve, EnhancementView, PanelView, PictureInputs
 from reports.quantity_maps import QuantityMap, flow_quantity_maps, perfusion_map
 from tests.reports.scenes import ellipse
 
@@ -49,6 +49,16 @@ def picture_inputs(labels: Sequence[RoiLabel], bmode: bool = True, maps: bool = 
         else None,
         flow_maps=flow_quantity_maps(flow_maps(random), CONTRAST_BOX, SPACING) if maps else {},
     )
+
+
+def enhancement_view() -> EnhancementView:
+    """A lesion with a rim that enhances and a shadow."""
+    z, x = np.mgrid[:360, :320]
+    distance = ((x - 160) / 60) ** 2 + ((z - 180) / 71) ** 2
+    classes = np.where(distance < 0.7, 2, 1)
+    classes[(abs(x - 150) < 12) & (z > 170)] = 3
+    classes[distance >= 1] = 0
+    return EnhancementView("Enhancement in this plane", classes.astype(np.uint8), 6.0, 10.0, 26.5)
 
 
 def perfusion_maps(random: np.random.Generator) -> tuple[QuantityMap, ...]:

@@ -15,6 +15,7 @@ from PIL import Image
 from processing.cine import Box, Panels
 from processing.limitations import Limitation
 from reports.build import build_results
+from reports.enhancement_page import lines, when
 from reports.errors import InvalidFindingsError, UnreadableObjectError
 from reports.findings import Findings
 from reports.page import COLOURS, SMALL, new_page, number, png_bytes
@@ -25,7 +26,7 @@ from reports.result_object import EarlierReport
 from reports.structured_report import structured_report
 from reports.summary_page import summary_page
 from tests.dicom_node.reader_objects import Drawn, closed
-from tests.reports.pictures_scene import BMODE_BOX, CONTRAST_BOX, SPACING, picture_inputs
+from tests.reports.pictures_scene import BMODE_BOX, CONTRAST_BOX, SPACING, enhancement_view, picture_inputs
 from tests.reports.rig import context, everything
 from tests.reports.scenes import full_findings, panel_findings
 
@@ -59,6 +60,27 @@ def test_a_page_is_the_stored_reference_picture(name: str) -> None:
         pytest.fail(f"{path.name} was missing: look at the one just written, then commit it")
     stored = pixels(path.read_bytes())
     assert np.abs(shown.astype(int) - stored.astype(int)).max(axis=2).mean() < 0.5
+
+
+def test_what_does_not_enhance_gets_a_page_where_it_is_a_result() -> None:
+    drawn = dataclasses.replace(picture_inputs(("lesion", "reference")), enhancement=enhancement_view())
+    results = build_results(full_findings(), drawn, context())
+    pages = dict(results.pictures)
+    assert "sc_enhancement.png" not in dict(everything().pictures)
+    page = pixels(pages["sc_enhancement.png"]).astype(int)
+    # The three classes lie over the panel in their colours: bluish, reddish, grey.
+    blue, red = page[..., 2] - page[..., 0] > 40, page[..., 0] - page[..., 2] > 100
+    assert blue[200:1000, 60:900].sum() > 5000
+    assert red[200:1000, 60:900].sum() > 5000
+    titles = [str(ds.ImageComments) for name, ds in results.objects if name == "sc_enhancement.dcm"]
+    assert len(titles) == 1
+    assert titles[0].startswith("Enhancement in this plane.")
+    said = " ".join((when(enhancement_view()), *(" ".join(line) for line in lines(full_findings())), *titles)).lower()
+    assert "26.5 h after treatment" in said
+    assert "does not enhance 15.0 %  (45.0 mm²)" in said
+    # A plane cannot tell whether a treatment worked.
+    assert "complete" not in said
+    assert "success" not in said
 
 
 def test_the_comparison_of_pages_notices_a_moved_row() -> None:
