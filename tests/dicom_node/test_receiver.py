@@ -15,6 +15,8 @@ from tests.datasets import real_ultrasound
 from tests.dicom_node.network_scenes import SCANNER, SINGLE_FRAME, Node, Scene, store_status, uid_of
 from tests.peers import echoscu, find_peer, storescu
 
+RETIRED_MULTI_FRAME, RETIRED_SINGLE_FRAME = "1.2.840.10008.5.1.4.1.1.3", "1.2.840.10008.5.1.4.1.1.6"
+
 
 def test_what_storescu_sends_lies_in_the_spool_as_it_was_sent(tmp_path: Path) -> None:
     scenes = [Scene(number, frames=frames) for number, frames in ((1, 4), (2, 7))]
@@ -70,6 +72,15 @@ def test_the_spooled_file_is_a_dicom_file_that_dcmtk_reads(tmp_path: Path) -> No
 def test_a_ping_is_answered(tmp_path: Path) -> None:
     with Node(tmp_path) as node:
         assert echoscu(node.port).returncode == 0
+
+
+def test_the_retired_classes_of_old_scanners_are_kept_as_what_they_are(tmp_path: Path) -> None:
+    """Ultrasound Multi-frame Image and Ultrasound Image (Retired), PS3.6 table A-1."""
+    with Node(tmp_path) as node:
+        for scene in (Scene(1, sop_class=RETIRED_MULTI_FRAME), Scene(2, frames=1, sop_class=RETIRED_SINGLE_FRAME)):
+            assert store_status(node.port, scene) == Status.SUCCESS
+        kinds = [record.kind for record in node.spool.instances()]
+    assert kinds == [ArrivalKind.CINE, ArrivalKind.STILL]
 
 
 def test_two_frames_under_the_single_frame_class_are_a_cine_and_one_frame_is_a_still(tmp_path: Path) -> None:
