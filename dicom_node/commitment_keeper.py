@@ -158,9 +158,10 @@ class CommitmentKeeper:
             log.info("committed", job=folder.job, destination=self.destination.name)
         elif not reasons:
             self._desk.close(report.transaction_uid)
-            left = tuple(uid for uid in asked.transactions if uid != report.transaction_uid)
-            again = replace(ledger, commitment=replace(asked, transactions=left, asked=len(left)))
-            ask_to_keep(folder, again, self.settings)
+            if asked.asked < MOST_ASKED:
+                ask_to_keep(folder, ledger, self.settings)
+            else:
+                self._fail(folder, ledger, f"{asked.asked} reports that do not name every object")
         elif set(reasons.values()) <= RESENT and asked.resends < MOST_RESENDS:
             log.warning("not committed, sent again", job=folder.job, destination=self.destination.name, reason=unkept)
             anew = replace(asked, transactions=(), asked=0, asked_at=None, resends=asked.resends + 1, said=unkept)

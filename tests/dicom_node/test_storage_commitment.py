@@ -235,6 +235,23 @@ def test_a_class_that_a_pacs_never_keeps_is_a_failure_at_once(tmp_path: Path) ->
     assert ward.ordered == []
 
 
+def test_a_pacs_whose_reports_forget_an_object_is_asked_a_few_times_and_then_named(tmp_path: Path) -> None:
+    def forgetful(request: Dataset) -> tuple[int, Dataset]:
+        kind, information = report_on(request, {})
+        del information.ReferencedSOPSequence[-1]
+        return kind, information
+
+    pacs = Pacs(forgetful)
+    with pacs.serving() as port:
+        ward = Ward(tmp_path, "PACS", port)
+        ward.deliver()
+        # The first report commits one object, so that the others are asked for the second alone, and name nothing.
+        ward.look_until(lambda: ward.ledger.state == "failed")
+    assert [item.committed for item in ward.ledger.objects] == [True, False]
+    assert [len(request.ReferencedSOPSequence) for request in pacs.asked] == [2] + [1] * (MOST_ASKED - 1)
+    assert "do not name every object" in (ward.ledger.failure or "")
+
+
 def test_a_pacs_without_the_service_is_named(tmp_path: Path) -> None:
     with Pacs(lambda _: None).serving(commits=False) as port:
         ward = Ward(tmp_path, "PACS", port)
