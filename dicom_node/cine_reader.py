@@ -1,7 +1,7 @@
 """Opens what a scanner sent as one cine: described from the header, decoded frame by frame on all cores.
 
 The only door to received pixels. A cine is one multi-frame instance, many single frames of one series, or a clip that
-was split over instances. No cine is ever in memory as a whole: blocks of at most 16 MB pass through a bounded window.
+was split over instances. No cine is ever in memory as a whole: blocks of at most 4 MB pass through a bounded window.
 """
 
 from __future__ import annotations
