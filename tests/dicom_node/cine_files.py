@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     HEVCMP51,
+    HTJ2K,
     JPEG2000,
     MPEG2MPHL,
     MPEG4HP41,
@@ -23,6 +25,8 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -34,11 +38,14 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from tests.peers import find_peer
+
 Frames = NDArray[np.uint8]
 
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 LOSSLESS = (RLELossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 LOSSY = (JPEGBaseline8Bit, JPEGLSNearLossless, JPEG2000)
+HIGH_THROUGHPUT = (HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 VIDEO = {MPEG2MPHL: "mpeg2video", MPEG4HP41: "libx264", HEVCMP51: "libx265"}
 
 
@@ -148,6 +155,16 @@ def _jpeg_2000(frame: Frames, ratios: Sequence[float] | None = None) -> bytes:
     return bytes(openjpeg.encode(frame, photometric_interpretation=1 if frame.ndim == 3 else 2, **options))
 
 
+def _high_throughput(frame: Frames, *options: str) -> bytes:
+    """HTJ2K by OpenJPH, another coder than the OpenJPEG that decodes it."""
+    coder = find_peer("ojph_compress")
+    with tempfile.TemporaryDirectory() as folder:
+        drawn, coded = Path(folder, "frame.ppm" if frame.ndim == 3 else "frame.pgm"), Path(folder, "frame.j2c")
+        Image.fromarray(frame).save(drawn)
+        subprocess.run([coder, "-i", drawn, "-o", coded, *options], check=True, capture_output=True, timeout=60)
+        return coded.read_bytes()
+
+
 ENCODERS: dict[UID, Callable[[Frames], bytes]] = {
     JPEGBaseline8Bit: jpeg,
     RLELossless: _rle,
@@ -155,6 +172,9 @@ ENCODERS: dict[UID, Callable[[Frames], bytes]] = {
     JPEGLSNearLossless: lambda frame: _jpeg_ls(frame, 2),
     JPEG2000Lossless: _jpeg_2000,
     JPEG2000: lambda frame: _jpeg_2000(frame, (4,)),
+    HTJ2KLossless: lambda frame: _high_throughput(frame, "-reversible", "true"),
+    HTJ2KLosslessRPCL: lambda frame: _high_throughput(frame, "-reversible", "true", "-prog_order", "RPCL"),
+    HTJ2K: lambda frame: _high_throughput(frame, "-qstep", "0.01"),
 }
 
 

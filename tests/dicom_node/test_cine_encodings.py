@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.uid import (
+    HTJ2K,
     UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -23,7 +24,7 @@ from pydicom.uid import (
 from dicom_node.cine_reader import open_cine
 from dicom_node.errors import UnreadableCineError
 from processing.simulation.scenes import SMALL_BOLUS, bolus_scene
-from tests.dicom_node.cine_files import LOSSLESS, LOSSY, NATIVE, VIDEO, jpeg, region, write_cine
+from tests.dicom_node.cine_files import HIGH_THROUGHPUT, LOSSLESS, LOSSY, NATIVE, VIDEO, jpeg, region, write_cine
 
 SCENE = bolus_scene(SMALL_BOLUS, seed=4)
 FRAMES = SCENE.sample([150, 200, 250, 300, 350])
@@ -52,6 +53,21 @@ def test_a_lossy_encoding_keeps_luma(tmp_path: Path, syntax: UID) -> None:
     # Speckle at q90: 2 levels rms; video at its best quantiser: below 3. No offset: the range is right.
     assert abs(error.mean()) < 0.6
     assert np.sqrt((error**2).mean()) < 3.5
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("syntax", HIGH_THROUGHPUT, ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("frames", [FRAMES, GREY], ids=["rgb", "grey"])
+def test_high_throughput_jpeg_2000_of_another_coder_is_read(tmp_path: Path, syntax: UID, frames: np.ndarray) -> None:
+    cine = open_cine(write_cine(tmp_path, frames, syntax))
+    error = np.concatenate([block.pixels for block in cine.blocks()]).astype(int) - frames
+    assert cine.description.lossy is (syntax == HTJ2K)
+    if cine.description.lossy:
+        # A quantiser step of 1 % of full scale: 2.55 levels, so below one level rms; no offset.
+        assert np.sqrt((error**2).mean()) < 2.0
+        assert abs(error.mean()) < 0.6
+    else:
+        assert not error.any()
 
 
 def test_fragments_without_an_offset_table_are_put_together(tmp_path: Path) -> None:
