@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def explanation_png(explanation: Explanation) -> bytes:
         places: Any = figure.subplot_mosaic([["frame", "frame", "colour"], ["frame", "frame", "grey"]])
         _show_frame(places["frame"], explanation)
         _show_colour(places["colour"], explanation, explanation.examination)
-        _show_grey(places["grey"], explanation.examination)
+        _show_grey(places["grey"], explanation, explanation.examination)
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
@@ -41,7 +42,8 @@ def _show_frame(axes: Any, explanation: Explanation) -> None:
     if examined is None:
         axes.set_title("not examined: " + "; ".join(limit.code for limit in explanation.limitations))
         return
-    _outline(axes, examined.panels.contrast, CONTRAST, "contrast")
+    found = examined.evidence.found
+    _outline(axes, examined.panels.contrast, CONTRAST, "contrast" if found else "examined for contrast")
     if examined.panels.bmode is not None:
         _outline(axes, examined.panels.bmode, BMODE, "B-mode")
     box = examined.panels.contrast
@@ -50,8 +52,9 @@ def _show_frame(axes: Any, explanation: Explanation) -> None:
     axes.imshow(overlay, extent=(box.x0 - 0.5, box.x1 - 0.5, box.y1 - 0.5, box.y0 - 0.5), interpolation="nearest")
     axes.set_xlim(-0.5, explanation.description.columns - 0.5)
     axes.set_ylim(explanation.description.rows - 0.5, -0.5)
-    found = "contrast found" if examined.evidence.found else "NO contrast found"
-    axes.set_title(f"{found}; panel by: {examined.panels.method}; red = masked", fontsize=9)
+    said = f"{'Contrast found' if found else 'NO contrast found'}: {examined.evidence.reason}"
+    method = f"panel by {examined.panels.method} (confidence {examined.panels.confidence:.2f}); red = masked, no echo"
+    axes.set_title("\n".join((*textwrap.wrap(said, 110), *textwrap.wrap(method, 110))), fontsize=10, loc="left")
 
 
 def _outline(axes: Any, box: Box, colour: str, name: str) -> None:
@@ -60,7 +63,9 @@ def _outline(axes: Any, box: Box, colour: str, name: str) -> None:
     axes.add_patch(
         Rectangle((box.x0 - 0.5, box.y0 - 0.5), box.columns, box.rows, fill=False, edgecolor=colour, linewidth=2)
     )
-    axes.text(box.x0 + 4, box.y0 + 4, name, color=colour, va="top", fontsize=10, backgroundcolor="black")
+    # Above the panel: what is burned into its corner stays visible.
+    placed = {"xy": (box.x0, box.y0), "xytext": (0, 7), "textcoords": "offset points"}
+    axes.annotate(name, **placed, color=colour, va="bottom", fontsize=10, backgroundcolor="black")
 
 
 def _show_colour(axes: Any, explanation: Explanation, examined: Examination) -> None:
@@ -80,9 +85,15 @@ def _show_colour(axes: Any, explanation: Explanation, examined: Examination) -> 
     axes.legend(fontsize=8, loc="upper left")
 
 
-def _show_grey(axes: Any, examined: Examination) -> None:
+def _show_grey(axes: Any, explanation: Explanation, examined: Examination) -> None:
+    """The level map, and how often this frame's panel shows each level: what stands at either end is not measured."""
     axes.plot(np.arange(256), examined.level_map.level_db, color="black")
     axes.set_title(f"grey to dB: {examined.level_map.compression}, from the {examined.level_map.source}", fontsize=10)
     axes.set_xlabel("level")
-    axes.set_ylabel("echo level (dB below full scale)")
+    axes.set_ylabel("echo level (dB, 0 = full scale)")
     axes.grid(alpha=0.3)
+    inside = explanation.frame[examined.panels.contrast.slices][~examined.furniture]
+    level = examined.tint.levels(inside) if explanation.frame.ndim == 3 else inside
+    counted = axes.twinx()
+    counted.bar(np.arange(256), np.bincount(level, minlength=256) / max(level.size, 1), 1.0, color="#888888", alpha=0.5)
+    counted.set_ylabel("share of the panel's pixels (this frame)")

@@ -19,6 +19,8 @@ from processing.simulation.screen import Screen
 
 LAYOUTS = ("contrast left", "contrast right", "single")
 TINTS = ("grey", "copper", "hot", "amber", "blue")
+MAKERS_OWN = np.stack([np.arange(256) * share for share in (0.35, 0.95, 0.6)], -1).astype(np.uint8)
+"""A sixth tint, a green that no family holds and no bar shows."""
 FOUND = 0.8
 """Overlap (intersection over union) with the drawn panel; a fan without a region is found by its outline: 0.88."""
 
@@ -31,9 +33,13 @@ class Shown:
     description: CineDescription
     quality: int | None
     cut: tuple[int, int] | None
+    recoloured: bool = False
 
     def sample(self, frames: Sequence[int]) -> NDArray[np.uint8]:
         pixels = self.scene.sample(frames)
+        if self.recoloured:
+            inside = (slice(None), *self.scene.screen.first.slices)
+            pixels[inside] = MAKERS_OWN[pixels[inside][..., 0]]
         if self.cut:
             pixels = np.concatenate([pixels[:, :, : self.cut[0]], pixels[:, :, self.cut[1] :]], axis=2)
         return pixels if self.quality is None else np.stack([_coded(frame, self.quality) for frame in pixels])
@@ -49,7 +55,7 @@ def _coded(frame: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 def random_layout(seed: int) -> tuple[Shown, Box]:
-    """A source and the box that its contrast panel is drawn in."""
+    """A source and the box that its contrast panel is drawn in; every sixth has a tint of its maker's own."""
     rng = np.random.default_rng((seed, 31))
     rows = int(rng.integers(180, 420))
     screen = Screen(
@@ -58,7 +64,7 @@ def random_layout(seed: int) -> tuple[Shown, Box]:
         layout=LAYOUTS[rng.integers(3)],
         depth_mm=float(rng.uniform(40, 140)),
         aperture="convex" if rng.random() < 0.5 else "linear",
-        tint=TINTS[rng.integers(5)],
+        tint=TINTS[rng.integers(5) * (seed % 6 != 5)],
         furniture=bool(rng.random() < 0.8),
         text_in_panel=bool(rng.random() < 0.3),
     )
@@ -80,7 +86,7 @@ def random_layout(seed: int) -> tuple[Shown, Box]:
         both = Box(min(b.x0 for b in boxes), boxes[0].y0, max(b.x1 for b in boxes), boxes[0].y1)
         described = replace(described, regions=(replace(described.regions[0], box=both),))
     quality = (None, 90, 95)[rng.integers(3)]
-    return Shown(scene, replace(described, lossy=quality is not None), quality, cut), contrast
+    return Shown(scene, replace(described, lossy=quality is not None), quality, cut, seed % 6 == 5), contrast
 
 
 def overlap(a: Box, b: Box) -> float:
