@@ -81,7 +81,7 @@ def evaluate_model(settings: Settings, order: EvaluationOrder) -> Table:
     from onnx_models.training.site_evaluation import evaluate
 
     model = _model(settings, order)
-    cases, left_out = read_site_cases(order.table, settings)
+    cases, left_out = read_site_cases(order.table, settings, model.preprocessing)
     try:
         report = evaluate(model, cases)
     except OnnxModelsError as error:
@@ -138,7 +138,7 @@ def fine_tune_model(settings: Settings, order: FineTuneOrder) -> str:
         text = f"{error.name} is not installed: fine-tuning needs the extra `train` and torch (docs/models.md)"
         raise ConfigurationError(text) from error
     base = _model(settings, EvaluationOrder(order.model, order.table))
-    cases, left_out = read_site_cases(order.table, settings)
+    cases, left_out = read_site_cases(order.table, settings, base.preprocessing)
     try:
         wanted = FineTuning(settings.models.dir, order.version, order.held_share, order.seed)
         folder, lines = fine_tune(base, cases, wanted)

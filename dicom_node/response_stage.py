@@ -15,7 +15,7 @@ from onnx_models.classify import Classification, ResponseInputs, ResponseResult,
 from onnx_models.identity import Refusal
 from processing.cine import Cine
 from processing.errors import UnfitCineError
-from processing.model_inputs import mask_on_cells, model_inputs
+from processing.model_inputs import mask_on_cells, model_inputs, parameters_of
 from reports.findings import ModelUse, Response
 
 BEFORE = frozenset({("UMLS", "C3539075"), ("UMLS", "C1442488"), ("SCT", "262068006")})
@@ -67,7 +67,9 @@ def predict_response(
     if roi.label != "lesion":
         return ResponseOutcome(Response(reason="there is no lesion contour to classify"))
     try:
-        seen = chosen.maps or model_inputs(cine, rejected)
+        seen = chosen.maps
+        if seen is None or seen.cell_mm != parameters_of(cine).cell_mm:
+            seen = model_inputs(cine, rejected)
     except UnfitCineError as error:
         return ResponseOutcome(Response(reason=error.limitation.text))
     lesion = mask_on_cells(roi.mask, cine, seen)

@@ -23,7 +23,7 @@ from onnx_models.segment import LesionInputs, Segmentation, segment_lesion
 from processing.cine import Cine
 from processing.errors import UnfitCineError
 from processing.limitations import Limitation
-from processing.model_inputs import ModelInputs, model_inputs
+from processing.model_inputs import ModelInputs, model_inputs, parameters_of
 from processing.reference_roi import choose_reference
 from processing.roi import Roi, RoiLabel, panel_roi
 from reports.findings import ModelUse
@@ -68,7 +68,8 @@ def choose_rois(
         )
         return _whole_panel(cine, given, (*said, waiting))
     try:
-        maps = model_inputs(cine, rejected)
+        wanted = models_for(settings).active["lesion_seg"].preprocessing
+        maps = model_inputs(cine, rejected, parameters_of(cine, wanted))
     except UnfitCineError as error:
         return _whole_panel(cine, given, (*said, error.limitation))
     found = _by_model(cine, maps, settings, dynamic_range_db)

@@ -22,17 +22,20 @@ from onnx_models.training.site_evaluation import SiteCase
 from processing.cine import Cine
 from processing.errors import UnfitCineError
 from processing.intake import examine, take_cine
-from processing.model_inputs import mask_on_cells, model_inputs
+from processing.model_inputs import LATEST, mask_on_cells, model_inputs, parameters_of
 from processing.motion import apply_motion, estimate_motion
 from processing.protocols import protocol_named
 from reports.errors import UnreadableObjectError
 from reports.read_back.masks import read_masks
 
 
-def read_site_cases(table: Path, settings: Settings) -> tuple[tuple[SiteCase, ...], tuple[str, ...]]:
+def read_site_cases(
+    table: Path, settings: Settings, preprocessing: str = LATEST
+) -> tuple[tuple[SiteCase, ...], tuple[str, ...]]:
     """Every case of the table that can be measured, and a sentence for each that cannot.
 
-    Paths are taken from the table's folder. Raises ConfigurationError where the table itself is wrong.
+    Paths are taken from the table's folder; maps are those of a model's preprocessing.
+    Raises ConfigurationError where the table itself is wrong.
     """
     try:
         rows = read_table(table.read_text(encoding="utf-8"))
@@ -44,7 +47,7 @@ def read_site_cases(table: Path, settings: Settings) -> tuple[tuple[SiteCase, ..
     left_out: list[str] = []
     for row in rows:
         try:
-            cases.append(_case(row, table.parent, settings))
+            cases.append(_case(row, table.parent, settings, preprocessing))
         except (UnreadableCineError, UnreadableObjectError, ConfigurationError) as error:
             left_out.append(f"{row.cine}: {error}")
         except UnfitCineError as error:
@@ -52,7 +55,7 @@ def read_site_cases(table: Path, settings: Settings) -> tuple[tuple[SiteCase, ..
     return tuple(cases), tuple(left_out)
 
 
-def _case(row: Case, folder: Path, settings: Settings) -> SiteCase:
+def _case(row: Case, folder: Path, settings: Settings, preprocessing: str) -> SiteCase:
     source = open_cine((folder / row.cine,))
     profile, _ = match_profile(settings, source.facts, "")
     examination = examine(source, profile, agent_recorded=bool(source.facts.agent))
@@ -63,7 +66,7 @@ def _case(row: Case, folder: Path, settings: Settings) -> SiteCase:
     cine = apply_motion(intake.cine, motion, None)
     rejected = motion.rejected.copy()
     rejected[list(intake.quality.flash_frames)] = True
-    maps = model_inputs(cine, rejected)
+    maps = model_inputs(cine, rejected, parameters_of(cine, preprocessing))
     lesion = _outline(folder / row.mask, cine)
     assert cine.spacing_mm is not None  # noqa: S101 - `model_inputs` refuses an uncalibrated cine
     rows, columns = cine.valid.shape

@@ -17,6 +17,7 @@ from onnx_models.manifest import Manifest, parse_manifest
 from onnx_models.onnx_file import check_file
 from onnx_models.session import Device, Session, check_contract, open_session
 from onnx_models.tensors import check_input, check_output, outside_score
+from processing.model_inputs import LATEST
 
 FloatArray = NDArray[np.float32]
 
@@ -50,6 +51,11 @@ class LoadedModel:
     timeout_s: float = 10.0
     notes: tuple[str, ...] = field(default=())
     folder: Path | None = None
+
+    @property
+    def preprocessing(self) -> str:
+        """Which version of its input this model was trained on; the latest where no manifest could be read."""
+        return self.manifest.preprocessing if self.manifest is not None else LATEST
 
     def refusal(self, state: State, sentence: str, ood_score: float | None = None) -> Refusal:
         """A refusal in words for the report."""

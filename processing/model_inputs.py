@@ -41,16 +41,21 @@ class ModelInputParameters:
 
 
 SMALL_ANIMAL = ModelInputParameters(cell_mm=0.125, box_mm=0.375)
+FIRST, LATEST = "model_inputs 1", "model_inputs 2"
 SMALL_PANEL_MM = 30.0
 """Small-animal scanners work at 12 MHz and more: speckle and tumours are half as large or less. On cells of 0.25 mm a
 lesion of 3 mm is 12 cells wide, blurred over three, and its overlap with the truth ended at 0.8 (docs/models.md)."""
 
 
-def parameters_of(cine: Cine) -> ModelInputParameters:
-    """Cells of 0.25 mm; of 0.125 mm where the whole panel is no larger than 30 mm."""
+def parameters_of(cine: Cine, preprocessing: str = LATEST) -> ModelInputParameters:
+    """Cells of 0.25 mm; from version 2 of the preprocessing on, of 0.125 mm where the panel is no larger than 30 mm.
+
+    A model is asked with the version that its manifest names: what it was trained on.
+    """
     spacing_mm, (rows, columns) = _spacing_of(cine), cine.valid.shape
     longer_mm = max(rows * spacing_mm.z_mm, columns * spacing_mm.x_mm)
-    return SMALL_ANIMAL if longer_mm <= SMALL_PANEL_MM else ModelInputParameters()
+    small = preprocessing != FIRST and longer_mm <= SMALL_PANEL_MM
+    return SMALL_ANIMAL if small else ModelInputParameters()
 
 
 @dataclass(frozen=True, eq=False)

@@ -136,7 +136,7 @@ def resimulated(model: LoadedModel, count: int = 8) -> dict[str, float]:
     means: dict[str, float] = {}
     for place, mechanism in enumerate(MECHANISMS):
         seeds = range(RESIMULATED_SEED + 100_000 * place, RESIMULATED_SEED + 100_000 * place + 3 * count)
-        cines = (make_test_cine(seed, mechanism, training_sampling(seed)) for seed in seeds)
+        cines = (make_test_cine(s, mechanism, training_sampling(s), model.preprocessing) for s in seeds)
         with_lesion = islice((c for c in cines if c.lesion.any()), count)
         means[mechanism] = round(float(np.mean([outcome_of(model, c).dice for c in with_lesion])), 4)
     return means

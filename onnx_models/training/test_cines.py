@@ -20,7 +20,7 @@ from onnx_models.training.anatomies import draw_plan
 from onnx_models.training.cines import MECHANISMS, Mechanism, Sampling, simulate
 from onnx_models.training.map_sets import TEST_SEED
 from processing.cine import Cine, Spacing
-from processing.model_inputs import boxes_of, model_inputs, parameters_of
+from processing.model_inputs import LATEST, ModelInputParameters, boxes_of, model_inputs, parameters_of
 
 FRAME_RATE_HZ = 5.0
 
@@ -48,11 +48,14 @@ def sampling_of(seed: int) -> Sampling:
     return Sampling(pixel_mm=max(draw_plan(seed).size_mm) / float(share), frame_rate_hz=FRAME_RATE_HZ, looks=1)
 
 
-def make_test_cine(seed: int, mechanism: Mechanism, sampling: Sampling | None = None) -> TestCine:
+def make_test_cine(
+    seed: int, mechanism: Mechanism, sampling: Sampling | None = None, preprocessing: str = LATEST
+) -> TestCine:
     """Draw, display, compress, linearise and map one held-out examination."""
     example = simulate(seed, mechanism, sampling or sampling_of(seed))
     cine, plan = example.cine, example.plan
-    mapped = model_inputs(cine)
+    parameters = parameters_of(cine, preprocessing)
+    mapped = model_inputs(cine, parameters=parameters)
     spacing = cine.spacing_mm or Spacing(0.25, 0.25)
     facts = ClipFacts(
         frames=cine.frame_times_s.size,
@@ -64,13 +67,19 @@ def make_test_cine(seed: int, mechanism: Mechanism, sampling: Sampling | None = 
     shape = (cine.valid.shape[0], cine.valid.shape[1])
     inputs = LesionInputs(mapped.maps, mapped.valid, mapped.cell_mm, shape, spacing, facts)
     return TestCine(
-        seed, mechanism, plan.contrast, plan.small_animal, plan.lesion_mm, inputs, example.lesion, _cells(cine)
+        seed,
+        mechanism,
+        plan.contrast,
+        plan.small_animal,
+        plan.lesion_mm,
+        inputs,
+        example.lesion,
+        _cells(cine, parameters),
     )
 
 
-def _cells(cine: Cine) -> NDArray[np.float16]:
+def _cells(cine: Cine, parameters: ModelInputParameters) -> NDArray[np.float16]:
     """Mean power of each cell's own square in bins of 1 s, in dB."""
-    parameters = parameters_of(cine)
     down, right = boxes_of(cine, replace(parameters, box_mm=parameters.cell_mm))
     weight = np.maximum(down @ cine.valid.astype(np.float32) @ right.T, 1e-9)
     second = (cine.frame_times_s - cine.frame_times_s[0]).astype(np.intp)

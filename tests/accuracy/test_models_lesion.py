@@ -89,7 +89,8 @@ def test_the_guard_tells_contrast_from_everything_else() -> None:
     manifest = shipped().manifest
     assert manifest is not None
     seeds = range(TEST_SEED + 60_000, TEST_SEED + 60_010)
-    cines = [make_test_cine(seed, MECHANISMS[seed % 2], training_sampling(seed)) for seed in seeds]
+    made = shipped().preprocessing
+    cines = [make_test_cine(seed, MECHANISMS[seed % 2], training_sampling(seed), made) for seed in seeds]
     inside = np.array([outside_score(map_statistics(c.inputs.maps, c.inputs.valid), manifest.ood) for c in cines])
     for kind in KINDS:
         maps = [non_contrast_maps(TEST_SEED + 80_000 + k, kind) for k in range(6)]
@@ -122,7 +123,9 @@ def test_lesions_mirrored_left_to_right_are_found_alike() -> None:
 def test_dice_and_curves_at_the_issue_s_size() -> None:
     """60 cines of each mechanism at a scanner's size: within the card's own intervals."""
     seeds = [(TEST_SEED + 100_000 * place + k, m) for place, m in enumerate(MECHANISMS) for k in range(60)]
-    rows = lesion_rows([outcome_of(shipped(), make_test_cine(seed, m)) for seed, m in seeds])
+    rows = lesion_rows(
+        [outcome_of(shipped(), make_test_cine(seed, m, None, shipped().preprocessing)) for seed, m in seeds]
+    )
     said = {row["what"]: row for row in json.loads(folder_text("metrics.json"))["table"]}
     for row in rows:
         assert row["value"] == pytest.approx(said[row["what"]]["value"], abs=0.02), row["what"]
