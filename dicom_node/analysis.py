@@ -262,8 +262,10 @@ def _with_motion(analysis: Analysis, motion: Motion) -> Analysis:
     rejected = tuple(int(frame) for frame in np.flatnonzero(motion.rejected))
     quality = replace(analysis.findings.quality, motion_mm_p95=motion.p95_mm, rejected_frames=rejected)
     findings = replace(analysis.findings, quality=quality)
-    still = ~motion.moved & ~motion.rejected
-    return replace(analysis, findings=findings, still=still, motion=motion)
+    unmoved = ~motion.moved & np.isfinite(motion.displacement_px).all(axis=1)
+    still = unmoved & ~motion.rejected
+    # A gated protocol may keep another phase only: pictures then show the phase in which the outlines were drawn.
+    return replace(analysis, findings=findings, still=still if still.any() else unmoved, motion=motion)
 
 
 def _reasoned(analysis: Analysis, reason: str) -> Analysis:

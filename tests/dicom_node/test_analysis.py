@@ -19,6 +19,7 @@ from dicom_node.errors import ConfigurationError
 from dicom_node.reader_contours import NO_CONTOURS, ContourFiles
 from dicom_node.roi_choice import NO_MASKS, GivenMasks
 from dicom_node.simulated_scanner import CineIdentity, write_cine
+from dicom_node.writing import reference_frame
 from processing.cine import Box
 from processing.simulation.scene import Scene
 from processing.simulation.scenes import TINY_BOLUS, bolus_scene
@@ -155,3 +156,10 @@ def test_a_mask_of_another_size_is_named(cine: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((10, 10), 255, np.uint8)).save(wrong)
     with pytest.raises(ConfigurationError, match=r"wrong\.png is 10x10"):
         measure(cine, settings_with(), GivenMasks(lesion=wrong))
+
+
+def test_a_gated_protocol_shows_the_bolus_and_not_the_first_frame(cine: Path, masks: GivenMasks) -> None:
+    """It keeps the most frequent phase, which need not be the one that the outlines were drawn in."""
+    analysis = measure(cine, settings_with(analysis={"protocol": "bedside_bolus", "super_resolution": False}), masks)
+    power_au = analysis.curves[0].power_au
+    assert power_au[reference_frame(analysis)] > 0.5 * power_au.max()

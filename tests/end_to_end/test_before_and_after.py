@@ -98,6 +98,7 @@ def test_a_node_without_history_finds_the_baseline_in_the_pacs_and_measures_the_
     assert [dciodvfy(file).errors for file in objects] == [(), ()]
     page = pydicom.dcmread(objects[1])
     assert page.StudyInstanceUID == pydicom.dcmread(after, stop_before_pixels=True).StudyInstanceUID
-    # The left panel holds the earlier picture: speckle. Words on the dark ground vary by less than 10 grey levels.
-    assert page.pixel_array[160:480, 60:480].std() > 20
+    # The left panel holds the earlier picture with its orange outline; words on the dark ground are grey.
+    left = page.pixel_array[150:520, 40:500].astype(int)
+    assert ((left[..., 0] - left[..., 2]) > 100).sum() > 500
     assert not list((node.data / "priors").glob("*/*/sc_summary.dcm")), "pages fetched for the picture are dropped"
