@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dicom_node.data_folder import DataFolder
 from dicom_node.job_board import BoardReader
 from dicom_node.metrics import CONTENT_TYPE, Metrics
 from dicom_node.readiness import Part, Readiness
+from dicom_node.results import Commitment
 from tests.dicom_node.web.conftest import Pages
 from tests.dicom_node.web.ward_day import DESTINATIONS, MEASURING, UNREACHABLE, WardDay
 
@@ -67,6 +69,26 @@ def test_the_oldest_undelivered_result_ages_at_its_own_destination(tmp_path: Pat
     waited_s = 1800 - MEASURING.total_seconds()
     assert at(found, "oldest_undelivered_seconds", destination="pacs") == pytest.approx(waited_s, abs=0.01)
     assert at(found, "oldest_undelivered_seconds", destination="research") == 0
+
+
+def test_a_result_that_a_pacs_has_but_has_not_committed_to_is_not_called_delivered(tmp_path: Path) -> None:
+    settings = load_settings(None, node={"data_dir": tmp_path}, destination=DESTINATIONS)
+    DataFolder(tmp_path).prepare()
+    node = WardDay(settings, datetime.now(UTC))
+    result = node.measure(node.order("job", 30.0))
+    for name in ("pacs", "research"):
+        node.deliver(result, name)
+    asked = Commitment(("2.25.1", "2.25.2"), 2, node.now.isoformat())
+    result.write_ledger(replace(result.ledger("pacs"), finished_at=None, commitment=asked))
+    board = BoardReader(settings).read(node.now)
+    (card,) = board.jobs
+    assert card.state == "delivering"
+    assert card.cause == "pacs: has every object and has not committed to keep them yet (asked 2 times)"
+    found = samples(Metrics(settings).render(board, Readiness((Part("disk", True, ""),), 1)).decode())
+    waited_s = 1800 - MEASURING.total_seconds()
+    assert at(found, "oldest_uncommitted_seconds", destination="pacs") == pytest.approx(waited_s, abs=0.01)
+    assert at(found, "oldest_undelivered_seconds", destination="pacs") == 0
+    assert at(found, "deliveries", destination="pacs", state="committing") == 1
 
 
 def test_a_stage_is_counted_once_and_retention_takes_nothing_back(tmp_path: Path) -> None:
