@@ -36,6 +36,15 @@ class EvidenceCriteria:
     block_rise_db: float = 4.0
     risen_fraction: float = 0.25
     """Share of the panel's blocks that rise, net of those that fall: motion lifts as many as it lowers."""
+    lesion_rise_db: float = 10.0
+    lesion_fraction: float = 0.08
+    fallen_share: float = 0.1
+    """A lesion may enhance before everything else: where the mean rises by twice the least, a smaller part is enough if
+    next to nothing falls."""
+    baseline_s: float = 2.0
+    baseline_rise_db: float = 12.0
+    """A loop that rises from its first moments on began in the wash-in, unless its start lies so far below its peak
+    that what it hides is less than 6 %."""
     same_pattern: float = 0.5
     """Highest correlation of speckle: 0.6 to 1 for gain, 0.85 to 1 between two beats of slow-flow imaging, below 0.3
     for new scatterers."""
@@ -102,7 +111,7 @@ def contrast_evidence(candidate: Candidate, criteria: EvidenceCriteria | None = 
         risen_fraction=measured.risen,
         pattern_correlation=measured.correlation,
         overlay_fraction=measured.overlay,
-        before_contrast=refusal is None,
+        before_contrast=refusal is None and measured.begins_before,
     )
 
 
@@ -113,6 +122,8 @@ class _Measured:
     rise_db: float
     twin_rise_db: float
     risen: float
+    fallen: float
+    begins_before: bool
     correlation: float
     recurring: float
     overlay: float
@@ -124,12 +135,13 @@ def _measure(candidate: Candidate, criteria: EvidenceCriteria) -> _Measured:
     blocks = _block_power(candidate.levels, candidate.power_of_level, candidate.valid)
     window = _window(times_s, criteria.smoothing_s)
     panel = blocks.mean(axis=1)
-    panel_db = _decibel(_smooth(panel[:, None], window)[:, 0])
+    smooth = _smooth(panel[:, None], window)[:, 0]
+    panel_db = _decibel(smooth)
     low, high = _rise(panel_db)
     rise_db = float(panel_db[high] - panel_db[low])
     blocks_db = _decibel(_smooth(blocks, window))
     change_db = blocks_db[high] - blocks_db[low]
-    risen = float((change_db >= criteria.block_rise_db).mean() - (change_db <= -criteria.block_rise_db).mean())
+    fallen = float((change_db <= -criteria.block_rise_db).mean())
     twin_rise_db = 0.0
     if candidate.twin is not None:
         twin = np.array([float(candidate.power_of_level[frame].mean()) for frame in candidate.twin])
@@ -141,7 +153,9 @@ def _measure(candidate: Candidate, criteria: EvidenceCriteria) -> _Measured:
         duration_s=float(np.ptp(times_s)),
         rise_db=rise_db,
         twin_rise_db=twin_rise_db,
-        risen=risen,
+        risen=float((change_db >= criteria.block_rise_db).mean()) - fallen,
+        fallen=fallen,
+        begins_before=rise_db >= criteria.baseline_rise_db or _level_s(smooth, times_s) >= criteria.baseline_s,
         correlation=_pattern_correlation(candidate.levels, candidate.valid, low, high) if rises else 0.0,
         recurring=_recurrence(candidate.levels[panel >= 0.5 * panel.max()], candidate.valid, 8) if rises else 0.0,
         overlay=candidate.overlay_fraction,
@@ -172,11 +186,21 @@ def _objection(m: _Measured, wanted: EvidenceCriteria) -> str | None:
         ),
         (m.sudden, ", but from one moment to the next: a change of view or contact explains it"),
         (
-            m.risen < wanted.risen_fraction,
+            m.risen < (wanted.lesion_fraction if _lesion_alone(m, wanted) else wanted.risen_fraction),
             f", but only {100 * max(m.risen, 0.0):.0f} % more of it rose than fell: motion explains it",
         ),
     )
     return next((m.said + text for speaks, text in objections if speaks), None)
+
+
+def _lesion_alone(m: _Measured, wanted: EvidenceCriteria) -> bool:
+    return m.rise_db >= wanted.lesion_rise_db and m.fallen <= wanted.fallen_share * (m.risen + m.fallen)
+
+
+def _level_s(smooth: Power, times_s: NDArray[np.float64]) -> float:
+    """How long the (smoothed, linear) curve stays within a tenth of its rise from where it begins."""
+    share = (smooth - smooth[0]) / max(float(smooth.max() - smooth[0]), 1e-30)
+    return float(times_s[int((share >= 0.1).argmax())] - times_s[0])
 
 
 def _replenishment(candidate: Candidate, wanted: EvidenceCriteria) -> str | None:

@@ -9,6 +9,7 @@ import pytest
 from processing.errors import UnfitCineError
 from processing.intake import examine
 from processing.simulation.flow_scenes import flow_scene
+from processing.simulation.kinetics import LogNormal
 from processing.simulation.other_scenes import DUAL_BMODE, GAIN_STEP, bmode_scene, doppler_scene
 from processing.simulation.scene import Scene
 from processing.simulation.scenes import SMALL_BOLUS, bolus_scene, replenishment_scene
@@ -43,6 +44,23 @@ def test_contrast_is_found_in(name: str) -> None:
     assert examination.panels.contrast == scene.truth.contrast
     arrives = "bolus" in name
     assert ("no_pre_contrast" in {limit.code for limit in examination.limitations}) is not arrives
+
+
+def test_a_loop_that_begins_in_the_wash_in_has_no_baseline() -> None:
+    """12 s after the injection the parenchyma stands at a quarter of its peak: the arrival is missing."""
+    timing = replace(TIMING, start_s=12.0, duration_s=30.0, time_zero="first frame")
+    examination = examine(bolus_scene(replace(SMALL_BOLUS, timing=timing), 2))
+    assert examination.evidence.found
+    assert not examination.evidence.before_contrast
+    assert "no_pre_contrast" in {limit.code for limit in examination.limitations}
+
+
+def test_a_lesion_that_enhances_alone_is_contrast() -> None:
+    """A fifth of the panel: the arterial phase of a loop that was stopped before the parenchyma filled."""
+    dark = LogNormal.from_peak(peak_au=1e-5, time_to_peak_s=18.5, start_s=8.5, sigma=0.45)
+    evidence = examine(bolus_scene(replace(SMALL_BOLUS, parenchyma=dark), 2)).evidence
+    assert evidence.found, evidence.reason
+    assert evidence.risen_fraction < 0.25
 
 
 @pytest.mark.parametrize("name", NO_CONTRAST)
