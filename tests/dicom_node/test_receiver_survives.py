@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pydicom
 import pytest
 from pynetdicom.pdu import A_RELEASE_RQ
@@ -24,6 +25,7 @@ from dicom_node.transport.requestor import RemoteNode
 from tests.dicom_node.network_scenes import Node, Scene, store_status
 from tests.dicom_node.raw_peer import (
     P_DATA_PDU,
+    VERIFICATION,
     RawPeer,
     association_request,
     data_fragment,
@@ -182,6 +184,27 @@ def test_a_large_series_leaves_the_receivers_memory_as_it_was(tmp_path: Path, me
         growth = receiver.peak_rss_bytes() - idle
         assert len(Spool(tmp_path / "spool").instances()) == count
     assert growth < 8e6
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(600, marks=[pytest.mark.full, pytest.mark.timeout(1200)])])
+def test_ten_probes_a_second_leave_nothing_and_turn_nobody_away(tmp_path: Path, seconds: int) -> None:
+    """A load balancer that connects and hangs up, beside associations (node.md 4: ten minutes, threads flat)."""
+    tick = threading.Event()
+    with ReceiverProcess(tmp_path / "spool") as receiver:
+        assert echoscu(receiver.port).returncode == 0
+        process = psutil.Process(receiver.process.pid)
+        rss = receiver.rss_bytes()
+        seen = set()
+        for probe in range(10 * seconds):
+            RawPeer(receiver.port).socket.close()
+            if probe % 10 == 0:
+                with RawPeer(receiver.port) as peer:
+                    peer.associate(VERIFICATION).release()
+                assert wait_until(lambda: process.num_threads() <= 3, 5.0)  # main, lobby, a library's own
+                seen.add(process.num_fds())
+            tick.wait(0.1)  # the balancer's pace
+        assert max(seen) - min(seen) <= 2, "a connection that is being closed, and its association's bell"
+        assert receiver.rss_bytes() - rss < 4e6  # 0.7 MB were seen after three minutes
 
 
 def test_the_receiver_imports_no_numeric_engine() -> None:
