@@ -295,7 +295,9 @@ def localize_frames(
         copy_frame(frames[f], frame)
         matched_filter(frame, scaled_z, taps_x, box, scratch, filtered)
         found = local_maxima(filtered, columns, thresholds, peaks)
-        kept = fit_peaks(frame, sigmas, halves, filtered, peaks, found, spots[f], 0, work)
+        # From the array: a bare 0 would compile the kernel once more.
+        counts[f] = 0
+        kept = fit_peaks(frame, sigmas, halves, filtered, peaks, found, spots[f], counts[f], work)
         if sweeps > 0 and mark_overlaps(spots[f], kept, sigmas, halves):
             kept = part_overlaps(
                 frame, residual, sigmas, halves, sweeps, score, peaks, spots[f], kept, work, thresholds, scaled_z,

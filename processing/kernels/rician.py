@@ -46,7 +46,7 @@ def table_value(table: NDArray[np.float64], at: float, column: int) -> float:
 
 
 @jit
-def eliminate(system: NDArray[np.float64], n: int, width: int) -> bool:
+def eliminate(system: NDArray[np.float64], n: int | np.int64, width: int | np.int64) -> bool:
     """Gauss-Jordan on the leading n rows of a positive system with its right sides behind; False where singular."""
     for k in range(n):
         pivot = system[k, k]
@@ -63,7 +63,9 @@ def eliminate(system: NDArray[np.float64], n: int, width: int) -> bool:
 
 
 @jit
-def fill_system(system: NDArray[np.float64], normal: NDArray[np.float64], right: NDArray[np.float64], n: int) -> None:
+def fill_system(
+    system: NDArray[np.float64], normal: NDArray[np.float64], right: NDArray[np.float64], n: int | np.int64
+) -> None:
     """The leading n x n of an upper triangle, made symmetric, with `right` and the first two unit vectors behind."""
     for i in range(n):
         for j in range(n):
@@ -138,8 +140,8 @@ def refit_rician(
                     weighted = weight * slopes[p]
                     for q in range(p, size):
                         normal[p, q] += weighted * slopes[q]
-        fill_system(system, normal, right, 4)
-        if not eliminate(system, 4, 7):
+        fill_system(system, normal, right, np.int64(4))
+        if not eliminate(system, np.int64(4), np.int64(7)):
             return
         if last:
             break
@@ -153,6 +155,6 @@ def refit_rician(
         last = abs(step_z) < SMALL_STEP * sigma_z and abs(step_x) < SMALL_STEP * sigma_x
     spot[VAR_Z], spot[VAR_X] = system[0, 5], system[1, 6]
     spot[Z], spot[X] = z, x
-    fill_system(system, normal, right, 6)
-    if eliminate(system, 6, 9):
+    fill_system(system, normal, right, np.int64(6))
+    if eliminate(system, np.int64(6), np.int64(9)):
         spot[CURVE_Z], spot[CURVE_X] = system[4, 6], system[5, 6]
