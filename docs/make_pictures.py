@@ -25,7 +25,7 @@ from dicom_node.simulated_scanner import PROFILE, CineIdentity, write_cine
 from processing.simulation.flow_phantom import BubbleFlow
 from processing.simulation.flow_scenes import FlowParameters, flow_scene
 from processing.simulation.scene import Timing
-from processing.simulation.scenes import DEMO_BOLUS, LESION, bolus_scene
+from processing.simulation.scenes import DEMO_BOLUS, LESION, SMALL_BOLUS, bolus_scene
 from processing.simulation.screen import Screen
 from reports.explanation_picture import explanation_png
 
@@ -33,9 +33,10 @@ PICTURES = Path(__file__).parent / "pictures"
 WIDTH_PX = 1024
 FIRST_DAY = datetime(2026, 3, 2, 9, 30)  # noqa: DTZ001 - a scanner's clock has no zone
 SEED = 3
-TREATED = replace(LESION, area_au_s=0.6 * LESION.area_au_s, mu=LESION.mu + 0.12)
-"""40 % less blood, which stays an eighth longer."""
 LESION_SCENE = replace(DEMO_BOLUS, screen=Screen(rows=480, columns=640), timing=Timing(-3.0, 45.0, 6.0))
+BEFORE = replace(SMALL_BOLUS, timing=Timing(-3.0, 45.0, 6.0))
+UNDER_THERAPY = replace(BEFORE, lesion=replace(LESION, area_au_s=0.6 * LESION.area_au_s, mu=LESION.mu + 0.12))
+"""40 % less blood, which stays an eighth longer."""
 BUBBLE_SCREEN = Screen(rows=360, columns=480, depth_mm=30.0, tint="grey")
 BUBBLES = FlowParameters(
     screen=BUBBLE_SCREEN, timing=Timing(-3.0, 43.0, 30.0), flow=BubbleFlow(bubbles_per_s=14.0, arrive_at_s=0.0)
@@ -45,34 +46,42 @@ BUBBLES = FlowParameters(
 def main(out: Path) -> None:
     """Simulate, measure, and write every picture into `out`."""
     out.mkdir(exist_ok=True)
-    settings = load_settings(None, profile={"simulated": {**PROFILE, "gain_db": 40.0}})
+    settings = load_settings(
+        None, profile={"simulated": {**PROFILE, "gain_db": 40.0}}, analysis={"protocol": "bedside_bolus"}
+    )
     with tempfile.TemporaryDirectory() as folder:
-        vessel_pictures(settings, Path(folder), out)
-        lesion_pictures(settings, Path(folder), out)
+        for draw in (lesion_pictures, comparison_picture, vessel_picture):
+            work = Path(folder) / draw.__name__
+            work.mkdir()
+            draw(settings, work, out)
 
 
 def lesion_pictures(settings: Settings, work: Path, out: Path) -> None:
-    """A lesion before and under therapy: what is read of the cine, the pages of the first day, the comparison."""
-    loops = [lesion_loop(work, day) for day in (0, 1)]
+    """A bolus through a lesion: what is read of the cine, and its pages."""
+    loop = write_cine(bolus_scene(LESION_SCENE, SEED), work, CineIdentity(FIRST_DAY))
     explained = work / "explain.png"
-    explained.write_bytes(explanation_png(explain_cine(settings, loops[0])))
+    explained.write_bytes(explanation_png(explain_cine(settings, loop)))
     keep(explained, out)
-    first, second = measured(settings, work / "lesion", loops)
-    keep(first / "sc_summary.png", out, "summary.png")
-    keep(first / "sc_maps.png", out, "perfusion-maps.png")
+    (folder,) = measured(settings, work / "out", [loop])
+    keep(folder / "sc_summary.png", out, "summary.png")
+    keep(folder / "sc_maps.png", out, "perfusion-maps.png")
+
+
+def comparison_picture(settings: Settings, work: Path, out: Path) -> None:
+    """The same lesion a day later, under a therapy."""
+    scenes = bolus_scene(BEFORE, SEED), bolus_scene(UNDER_THERAPY, SEED)
+    loops = [
+        write_cine(scene, work, CineIdentity(FIRST_DAY + timedelta(hours=20 * day), study=f"day {day + 1}"))
+        for day, scene in enumerate(scenes)
+    ]
+    _, second = measured(settings, work / "out", loops)
     keep(second / "sc_comparison.png", out, "before-and-after.png")
 
 
-def vessel_pictures(settings: Settings, work: Path, out: Path) -> None:
+def vessel_picture(settings: Settings, work: Path, out: Path) -> None:
     """Single bubbles in a vessel tree, resolved."""
-    (folder,) = measured(settings, work / "vessels", *bubble_loop(work))
+    (folder,) = measured(settings, work / "out", *bubble_loop(work))
     keep(folder / "sc_super_resolution.png", out, "super-resolution.png")
-
-
-def lesion_loop(folder: Path, day: int) -> Path:
-    """The patient on the first day, and 26 h later under therapy: the same view, a little breathing."""
-    scene = bolus_scene(replace(LESION_SCENE, lesion=TREATED if day else LESION), SEED)
-    return write_cine(scene, folder, CineIdentity(FIRST_DAY + timedelta(hours=26 * day), study=f"day {day + 1}"))
 
 
 def bubble_loop(folder: Path) -> tuple[list[Path], Path]:

@@ -88,6 +88,14 @@ class Motion:
         bent = np.zeros(moved.shape, np.bool_) if self.local is None else self.local.coefficients.any(axis=(1, 2))
         return np.asarray(moved | bent)
 
+    @property
+    def reach_px(self) -> NDArray[np.float32]:
+        """float32 (frame,): no tissue of a frame lies farther than this from where it lies in the reference frame."""
+        reach = np.abs(self.displacement_px)
+        if self.local is not None:
+            reach = reach + np.abs(self.local.coefficients).sum(axis=2)  # of a field over [-1, 1]: its largest value
+        return np.asarray(np.hypot(reach[:, 0], reach[:, 1]), np.float32)
+
 
 MOTION_DEFAULTS = MotionParameters()
 

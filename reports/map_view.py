@@ -17,6 +17,9 @@ from reports.quantity_maps import QuantityMap
 KEY_WIDTH = 120
 """Pixels right of a map that its colour key takes."""
 
+STRAY = 1.25
+"""A maximum that stands further above the 99th percentile than this belongs to a few pixels only."""
+
 LIFT = 70
 """Least level of a cyclic map's colours: the dark half of the circle would vanish on a dark page."""
 
@@ -79,12 +82,19 @@ def draw_missing(page: Page, area: Area, name: str, meaning: str) -> None:
 
 
 def display_range(quantity: QuantityMap, style: MapStyle) -> tuple[float, float] | None:
-    """The values at the ends of the key: least and greatest of the map; the full circle for directions."""
+    """The values at the ends of the key: least and greatest of the map; the full circle for directions.
+
+    Where a few pixels stand far above all others the key ends at the 99th percentile and says so: one stray track would
+    else paint all vessels in one colour.
+    """
     if quantity.range is None:
         return None
     if style.cyclic:
         return -180.0, 180.0
     low, high = quantity.range
+    most = float(np.nanpercentile(quantity.values, 99.0))
+    if not style.logarithmic and high > STRAY * most > STRAY * low:
+        high = most
     return (low, high) if high > low else (low, low + max(abs(low), 1.0) * 1e-3)
 
 
@@ -129,7 +139,10 @@ def _draw_key(page: Page, area: Area, quantity: QuantityMap, style: MapStyle, li
         (middle, area.y + area.height / 2, "center"),
         (low, area.bottom, "bottom"),
     ):
-        page.text(area.right + 7, y, number(value * scale), fontsize=SMALL, va=va)
+        beyond = value == high and quantity.range is not None and quantity.range[1] > high
+        page.text(area.right + 7, y, ("≥ " if beyond else "") + number(value * scale), fontsize=SMALL, va=va)
+        if beyond and quantity.range is not None:
+            page.text(area.right + 7, y + 20, f"max {number(quantity.range[1] * scale)}", color=MUTED, fontsize=SMALL)
     unit = f"{power_of_ten(exponent)} {unit_words(quantity.unit)}".strip()
     if unit:
         page.text(area.right + 7, area.y + area.height / 4, unit, color=MUTED, fontsize=SMALL, va="center")

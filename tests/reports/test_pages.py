@@ -12,14 +12,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from processing.bubbles import FlowMaps
 from processing.cine import Box, Panels
 from processing.limitations import Limitation
 from reports.build import build_results
 from reports.enhancement_page import lines, when
 from reports.errors import InvalidFindingsError, UnreadableObjectError
 from reports.findings import Findings
+from reports.map_view import SPEED, display_range
 from reports.page import COLOURS, SMALL, new_page, number, png_bytes
 from reports.pictures import PanelView, PictureInputs
+from reports.quantity_maps import flow_quantity_maps
 from reports.read_back.capture import page_canvas
 from reports.read_back.drawings import DrawingPlace, read_drawings
 from reports.result_object import EarlierReport
@@ -81,6 +84,23 @@ def test_what_does_not_enhance_gets_a_page_where_it_is_a_result() -> None:
     # A plane cannot tell whether a treatment worked.
     assert "complete" not in said
     assert "success" not in said
+
+
+def test_one_stray_track_does_not_take_the_colours_from_all_the_others() -> None:
+    speeds = np.linspace(1.0, 8.0, 10_000, dtype=np.float32).reshape(100, 100)
+    calm = flow_quantity_maps(flow_of(speeds), CONTRAST_BOX, SPACING)["speed"]
+    assert display_range(calm, SPEED) == pytest.approx((1.0, 8.0))
+    speeds[0, 0] = 40.0
+    stray = flow_quantity_maps(flow_of(speeds), CONTRAST_BOX, SPACING)["speed"]
+    limits = display_range(stray, SPEED)
+    assert limits is not None
+    assert limits[1] == pytest.approx(7.93, abs=0.01), "99 % of the way"
+    assert stray.range == pytest.approx((1.0007, 40.0), rel=1e-3), "the key says it all the same"
+
+
+def flow_of(speed: NDArray[np.float32]) -> FlowMaps:
+    ones, none = np.ones_like(speed), np.zeros_like(speed)
+    return FlowMaps(ones, speed, none, none.copy(), none.copy(), SPACING, (0.0, 0.0))
 
 
 def test_the_comparison_of_pages_notices_a_moved_row() -> None:
