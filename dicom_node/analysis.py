@@ -262,18 +262,7 @@ def _with_motion(analysis: Analysis, motion: Motion) -> Analysis:
     rejected = tuple(int(frame) for frame in np.flatnonzero(motion.rejected))
     quality = replace(analysis.findings.quality, motion_mm_p95=motion.p95_mm, rejected_frames=rejected)
     findings = replace(analysis.findings, quality=quality)
-    return replace(analysis, findings=findings, still=_still(motion), motion=motion)
-
-
-STILL_PX = 1.0
-"""An outline that is drawn a pixel beside its tissue is drawn within its own line's width."""
-
-
-def _still(motion: Motion) -> NDArray[np.bool_]:
-    """Kept frames that show the tissue where it lies in the reference frame, or as near to it as any."""
-    kept = ~motion.rejected
-    nearest = float(motion.reach_px[kept].min(initial=np.inf))
-    return np.asarray(kept & (motion.reach_px <= max(nearest, STILL_PX)))
+    return replace(analysis, findings=findings, still=motion.still, motion=motion)
 
 
 def _reasoned(analysis: Analysis, reason: str) -> Analysis:

@@ -96,8 +96,16 @@ class Motion:
             reach = reach + np.abs(self.local.coefficients).sum(axis=2)  # of a field over [-1, 1]: its largest value
         return np.asarray(np.hypot(reach[:, 0], reach[:, 1]), np.float32)
 
+    @property
+    def still(self) -> NDArray[np.bool_]:
+        """bool (frame,): kept frames that show the tissue where it lies in the reference frame, or as near as any."""
+        nearest = float(self.reach_px[~self.rejected].min(initial=np.inf))
+        return np.asarray(~self.rejected & (self.reach_px <= max(nearest, STILL_PX)))
+
 
 MOTION_DEFAULTS = MotionParameters()
+STILL_PX = 1.0
+"""An outline that is drawn a pixel beside its tissue is drawn within its own line's width."""
 
 
 def estimate_motion(cine: Cine, parameters: MotionParameters = MOTION_DEFAULTS) -> Motion:

@@ -11,7 +11,15 @@ from scipy import ndimage
 
 from processing.cine import Cine
 from processing.errors import InvalidValueError
-from processing.motion import MotionFollower, MotionParameters, apply_motion, candidate_frames, estimate_motion
+from processing.local_motion import LocalMotion
+from processing.motion import (
+    Motion,
+    MotionFollower,
+    MotionParameters,
+    apply_motion,
+    candidate_frames,
+    estimate_motion,
+)
 from tests.processing.moving_tissue import bent, bmode_levels, cine_of, moved, stretch_and_turn, tissue
 
 SHAPE = (160, 192)
@@ -198,3 +206,39 @@ def test_a_cine_of_which_frames_were_missed_has_no_motion() -> None:
     follower.take(cine.bmode[:9])
     with pytest.raises(InvalidValueError):
         follower.motion(cine)
+
+
+def motion_of(rejected: list[bool], displacement: list[tuple[float, float]], local: LocalMotion | None) -> Motion:
+    frames = len(rejected)
+    return Motion(
+        displacement_px=np.array(displacement, np.float32),
+        rejected=np.array(rejected),
+        correlation=np.ones(frames, np.float32),
+        reference_frame=0,
+        estimated_on="B-mode",
+        p95_px=0.0,
+        p95_mm=None,
+        phase_kept_fraction=None,
+        limitations=(),
+        local=local,
+    )
+
+
+def test_no_tissue_lies_farther_away_than_the_motion_says() -> None:
+    random = np.random.default_rng(3)
+    coefficients = random.normal(0.0, 1.0, (4, 2, 6)).astype(np.float32)
+    local = LocalMotion(coefficients, (40, 30), 0.5, 0.7, 2.0)
+    displacement = [(float(z), float(x)) for z, x in random.normal(0.0, 2.0, (4, 2))]
+    motion = motion_of([False] * 4, displacement, local)
+    for frame, (dz, dx) in enumerate(displacement):
+        field_z, field_x = local.field_px(frame)
+        assert np.hypot(dz + field_z, dx + field_x).max() <= motion.reach_px[frame]
+
+
+def test_frames_that_bend_by_less_than_a_pixel_are_still_and_one_is_always_nearest() -> None:
+    barely = np.zeros((3, 2, 6), np.float32)
+    barely[1, 0, 1] = 0.3
+    local = LocalMotion(barely, (40, 30), 0.5, 0.7, 0.3)
+    away = [(0.0, 0.0), (0.4, 0.0), (3.0, 0.0)]
+    assert motion_of([False, False, False], away, local).still.tolist() == [True, True, False]
+    assert motion_of([True, True, False], away, local).still.tolist() == [False, False, True], "as near as any"
