@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup demo test test-full lint bench peers lock clean
+.PHONY: setup demo test test-full lint bench pictures peers lock clean
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,10 @@ test-full: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# The pictures of README and docs, from simulated patients.
+pictures: setup
+	$(BIN)/python docs/make_pictures.py
 
 # The real peers of the tests (Debian packages; needs root).
 peers:

@@ -98,9 +98,13 @@ class Motion:
 
     @property
     def still(self) -> NDArray[np.bool_]:
-        """bool (frame,): kept frames that show the tissue where it lies in the reference frame, or as near as any."""
-        nearest = float(self.reach_px[~self.rejected].min(initial=np.inf))
-        return np.asarray(~self.rejected & (self.reach_px <= max(nearest, STILL_PX)))
+        """bool (frame,): frames that show the tissue where it lies in the reference frame: kept ones, else (a gated
+        protocol may keep another phase only) any, else the nearest kept one."""
+        near = self.reach_px <= STILL_PX
+        if (near & ~self.rejected).any() or not near.any():
+            nearest = float(self.reach_px[~self.rejected].min(initial=np.inf))
+            near = ~self.rejected & (self.reach_px <= max(nearest, STILL_PX))
+        return np.asarray(near)
 
 
 MOTION_DEFAULTS = MotionParameters()

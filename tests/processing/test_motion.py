@@ -235,10 +235,12 @@ def test_no_tissue_lies_farther_away_than_the_motion_says() -> None:
         assert np.hypot(dz + field_z, dx + field_x).max() <= motion.reach_px[frame]
 
 
-def test_frames_that_bend_by_less_than_a_pixel_are_still_and_one_is_always_nearest() -> None:
+def test_frames_that_bend_by_less_than_a_pixel_are_still_whatever_the_gate_keeps() -> None:
     barely = np.zeros((3, 2, 6), np.float32)
     barely[1, 0, 1] = 0.3
     local = LocalMotion(barely, (40, 30), 0.5, 0.7, 0.3)
     away = [(0.0, 0.0), (0.4, 0.0), (3.0, 0.0)]
     assert motion_of([False, False, False], away, local).still.tolist() == [True, True, False]
-    assert motion_of([True, True, False], away, local).still.tolist() == [False, False, True], "as near as any"
+    assert motion_of([True, True, False], away, local).still.tolist() == [True, True, False], "where outlines lie"
+    far = [(2.0, 0.0), (0.0, 5.0), (3.0, 0.0)]
+    assert motion_of([False, True, False], far, None).still.tolist() == [True, False, False], "as near as any"
