@@ -106,11 +106,13 @@ def test_breathing_and_lost_frames_leave_timing_and_ratios(seeds: int) -> None:
         assert with_ <= (6.0 if "ratio" in name else 4.0), name
 
 
-def bending_scene(seed: int, rate_hz: float = 2.5) -> tuple[Cine, tuple[Roi, Roi]]:
-    """A lesion of 10 mm near a corner; each breath moves all by 4 mm, stretches depth by 6 % and turns by 3 degrees."""
+def bending_scene(seed: int, rate_hz: float = 2.5) -> tuple[Cine, Roi]:
+    """A lesion of 10 mm near a corner; each breath moves all by 4 mm, stretches depth by 6 % and turns by 3 degrees.
+
+    The contrast panel has no speckle, so that whatever its curve does besides the bolus is motion."""
     rng = np.random.default_rng(seed)
     time_s = frame_times(rate_hz, 60.0)
-    full = stretch_and_turn(SHAPE, 0.06, 0.05) + np.array([16.0, 0.0])[:, None, None]
+    full = stretch_and_turn(SHAPE, 0.06, -0.05) + np.array([16.0, 0.0])[:, None, None]
     centre, radius = (45, 35), 20.0
     inside = (np.hypot(Z - centre[0], X - centre[1]) < radius).astype(np.float32)
     slice_ = tissue(SHAPE, rng)
@@ -121,36 +123,32 @@ def bending_scene(seed: int, rate_hz: float = 2.5) -> tuple[Cine, tuple[Roi, Roi
         weight = ndimage.map_coordinates(inside, np.indices(SHAPE) - phase * full, order=1)
         power[k] = weight * one[k] + (1.0 - weight) * two[k] + 3e-4
         bmode[k] = bmode_levels(bent(slice_, phase * full))
-    cine = replace(
-        scene(seed, rate_hz, 1.0)[0],
-        contrast=speckled(power, rng),
-        frame_times_s=time_s,
-        bmode=bmode,
-    )
-    lesion = np.hypot(Z - centre[0], X - centre[1]) < radius - 1
-    reference = (np.abs(Z - centre[0]) < 25) & (centre[1] + radius + 10 < X) & (X < 140)
-    return cine, (Roi(lesion, "lesion", "file"), Roi(reference, "reference", "file"))
+    cine = replace(scene(seed, rate_hz, 1.0)[0], contrast=power, frame_times_s=time_s, bmode=bmode)
+    return cine, Roi(np.hypot(Z - centre[0], X - centre[1]) < radius - 1, "lesion", "file")
+
+
+def imprint_percent(cine: Cine, roi: Roi) -> float:
+    """Rms deviation of the ROI's curve from the lesion's own, while it is bright: what motion prints on it."""
+    true = LESION.power(cine.frame_times_s) + 3e-4
+    bright = true > 0.3 * true.max()
+    deviation = time_intensity_curve(cine, roi).power_au[bright] / true[bright] - 1.0
+    return 100.0 * float(np.sqrt((deviation**2).mean()))
 
 
 @pytest.mark.parametrize("seeds", [1, pytest.param(8, marks=pytest.mark.full)])
 def test_a_lesion_that_bending_tissue_carries_is_followed_better_in_parts(seeds: int) -> None:
-    rows: dict[str, list[dict[str, float]]] = {"in parts": [], "rigid": [], "not at all": []}
+    imprints = []
     for seed in range(seeds):
-        cine, rois = bending_scene(seed)
+        cine, roi = bending_scene(seed)
         motion = estimate_motion(cine)
         assert motion.local is not None
         assert motion.local.local_correlation > motion.local.rigid_correlation + 0.05
-        rows["in parts"].append(errors_percent(apply_motion(cine, motion), motion.rejected, rois))
         rigid = apply_motion(cine, replace(motion, local=None))
-        rows["rigid"].append(errors_percent(rigid, motion.rejected, rois))
-        rows["not at all"].append(errors_percent(cine, None, rois))
-    mean = {row: float(np.mean([[abs(e[name]) for name in NAMES] for e in found])) for row, found in rows.items()}
-    print()
-    for name in NAMES:
-        p95 = {row: float(np.percentile([abs(e[name]) for e in found], 95)) for row, found in rows.items()}
-        print(
-            f"  bending 6 %, 3 degrees: {name:10s} p95 |error| % " + "  ".join(f"{k} {v:.1f}" for k, v in p95.items())
-        )
-        # The limits of breathing that moves tissue as one.
-        assert p95["in parts"] <= (6.0 if "ratio" in name else 4.0), name
-    assert mean["in parts"] < mean["rigid"] < mean["not at all"]
+        imprints.append([imprint_percent(c, roi) for c in (apply_motion(cine, motion), rigid, cine)])
+    in_parts, as_one, not_at_all = np.max(imprints, axis=0)
+    print(
+        f"\n  bending 6 %, 3 degrees: curve off by {in_parts:.1f} % in parts, {as_one:.1f} % rigid, {not_at_all:.1f} % not"
+    )
+    # Half a pixel of rounding at the edge of a lesion of 20 px leaves about a percent.
+    assert in_parts < 0.5 * as_one
+    assert as_one < not_at_all
