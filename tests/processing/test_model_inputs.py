@@ -7,7 +7,14 @@ import pytest
 
 from processing.cine import Cine, Spacing, TimeZero
 from processing.errors import UnfitCineError
-from processing.model_inputs import SMALL_PANEL_MM, ModelInputParameters, box_weights, model_inputs
+from processing.model_inputs import (
+    FIRST,
+    SMALL_PANEL_MM,
+    ModelInputParameters,
+    box_weights,
+    model_inputs,
+    parameters_of,
+)
 
 SPACING = Spacing(0.2, 0.2)
 
@@ -67,6 +74,12 @@ def test_a_small_animal_s_panel_gets_cells_of_half_the_size(longer_mm: float, ce
     inputs = model_inputs(stepped_cine(Spacing(0.2, longer_mm / 60)))
     assert inputs.cell_mm == cell_mm
     assert inputs.maps.shape[2] == int(np.ceil(longer_mm / cell_mm - 1e-6))
+
+
+def test_a_model_of_the_first_preprocessing_still_gets_the_cells_it_was_trained_on() -> None:
+    small = stepped_cine(Spacing(0.2, 0.2))
+    assert parameters_of(small).cell_mm == 0.125
+    assert model_inputs(small, parameters=parameters_of(small, FIRST)).cell_mm == 0.25
 
 
 @pytest.mark.parametrize("pitch_mm", [0.05, 0.31, 1.0])
