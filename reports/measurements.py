@@ -42,10 +42,11 @@ def figure(
 
 
 def values(figures: Iterable[Figure]) -> list[Measurement]:
-    """The figures as TID 300 measurements; the 95 % interval of each as a text property, "low to high" in its unit.
+    """The figures as TID 300 measurements, their further properties as text; so the 95 % interval, "low to high" in
+    its unit.
 
-    TID 310 has numeric properties for an uncertainty, but TID 300 keeps every NUM below a measurement for what it was
-    inferred from, and PixelMed's validator refuses them there.
+    TID 310 has numeric and coded properties, but TID 300 keeps every NUM below a measurement for what it was inferred
+    from and every CODE for a modifier of its concept, and PixelMed's validator refuses them there.
     """
     return [_measurement(each) for each in figures]
 
@@ -58,7 +59,9 @@ def _measurement(figure: Figure) -> Measurement:
     measured = item[0].MeasuredValueSequence[0]
     # DS holds 16 characters and highdicom may write 17; the number itself stands beside it in double precision.
     measured.NumericValue, measured.FloatingPointValue = f"{quantity.value:.10g}", float(quantity.value or 0.0)
-    added = [CodeContentItem(name, value, RelationshipTypeValues.HAS_PROPERTIES) for name, value in figure.properties]
+    added = [
+        TextContentItem(name, value.meaning, RelationshipTypeValues.HAS_PROPERTIES) for name, value in figure.properties
+    ]
     if quantity.low is not None and quantity.high is not None:
         words = f"{quantity.low:.10g} to {quantity.high:.10g}"  # ten digits: read back to better than 1e-6
         added.append(TextContentItem(codes.own("CI95"), words, RelationshipTypeValues.HAS_PROPERTIES))
