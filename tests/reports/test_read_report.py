@@ -147,7 +147,6 @@ def test_the_report_is_valid_in_every_class_a_pacs_may_want(sr_class: SrClass, t
 
 
 @pytest.mark.peers
-@pytest.mark.full
 def test_pixelmed_finds_the_templates_of_a_complete_report_followed(tmp_path: Path) -> None:
     path = tmp_path / "sr.dcm"
     path.write_bytes(dicom_bytes(structured_report(compared_findings(), context())))

@@ -68,6 +68,7 @@ def test_the_report_of_a_cine_without_contrast_holds_no_number(tmp_path: Path) -
 
 
 @pytest.mark.peers
+@pytest.mark.full
 def test_pixelmed_finds_the_templates_followed(tmp_path: Path) -> None:
     written(build_results(*SCENES["panel"], context()), tmp_path)
     assert pixelmed_sr(tmp_path / "sr.dcm").errors == ()
