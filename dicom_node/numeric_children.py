@@ -76,7 +76,7 @@ class NumericChildren:
                 child = self._free.get_nowait()
             except queue.Empty:
                 break
-            child.pool.shutdown(wait=False, cancel_futures=True)
+            child.end()
         self._orders.put(None)
 
     def _start(self) -> _Child:
@@ -95,7 +95,15 @@ class _Child:
     def __init__(self, cores: int, prepare: Callable[[], float]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_settle_in, initargs=(os.getpid(), cores))
+        others = set(multiprocessing.active_children())
         self.pool.submit(prepare).add_done_callback(_tell)
+        self._processes = set(multiprocessing.active_children()) - others
+
+    def end(self) -> None:
+        """End it at once, in the middle of its rehearsal too; the pool then gives its semaphores back."""
+        for process in self._processes:
+            process.kill()
+        self.pool.shutdown(wait=True, cancel_futures=True)
 
 
 class MemoryBudget:
