@@ -2,7 +2,7 @@
 # The real peers that the tests talk to. Their own services stay off: each test starts its own on a free port.
 set -eu
 packages="orthanc orthanc-dicomweb orthanc-webviewer orthanc-gdcm orthanc-python dcmtk dicom3tools postgresql chromium
- libpixelmed-java default-jre-headless libsaxonb-java fonts-dejavu-core openjph-tools"
+ libpixelmed-java default-jre-headless libsaxonb-java fonts-dejavu-core openjph-tools openssl"
 missing=""
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from dicom_node.certificate import RENEW_BEFORE, holds_until
 from dicom_node.commitments import PUSH_MODEL
 from dicom_node.config import DestinationSettings, Settings
 from dicom_node.data_folder import DataFolder
@@ -55,10 +57,17 @@ def _models(settings: Settings) -> Iterator[CheckResult]:
 def _certificates(settings: Settings) -> CheckResult:
     port = settings.security.tls_port
     try:
-        secured = server_context(settings.security) is not None
+        server_context(settings.security)
+        end = holds_until(settings.security)
     except ConfigurationError as error:
         return CheckResult(False, f"TLS: {error}")
-    return CheckResult(True, f"TLS: port {port}" if secured else "TLS: no certificate is configured, so no TLS port")
+    if end is None:
+        return CheckResult(True, "TLS: no certificate is configured, so no TLS port")
+    left = end - datetime.now(UTC)
+    text = f"TLS: port {port}, certificate holds until {end:%Y-%m-%d}"
+    if left < RENEW_BEFORE:
+        return CheckResult(False, f"{text}: {left.days} days, renew it now")
+    return CheckResult(True, text)
 
 
 def _profiles(settings: Settings) -> CheckResult:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from dicom_node import version
 from dicom_node.audit_forwarding import waiting_bytes
+from dicom_node.certificate import holds_until
 from dicom_node.config import Settings
 from dicom_node.data_folder import DataFolder
+from dicom_node.errors import ConfigurationError
 from dicom_node.job_board import Board, JobCard
 from dicom_node.readiness import Readiness
 from dicom_node.results import DELIVERY_STATES
@@ -72,6 +74,9 @@ class Metrics:
             waiting_bytes(DataFolder(self._settings.node.data_dir).audit) if self._settings.audit.syslog_host else 0
         )
         yield _gauge("audit_waiting_bytes", "Of the audit trail, not yet taken by the syslog server", {(): waiting})
+        if self._settings.security.tls_certificate is not None:
+            help_text = "Until our certificate ends; 0: ended, or not to be read"
+            yield _gauge("certificate_seconds_left", help_text, {(): _certificate_left_s(self._settings)})
         yield from _arrivals(board)
         yield from _jobs(board)
         yield from self._deliveries(board)
@@ -86,6 +91,14 @@ class Metrics:
         yield _gauge("oldest_undelivered_seconds", help_text, _oldest(board, names, "pending"), ["destination"])
         help_text = "Age of the oldest result that a destination has but has not committed to keep; 0 = none"
         yield _gauge("oldest_uncommitted_seconds", help_text, _oldest(board, names, "committing"), ["destination"])
+
+
+def _certificate_left_s(settings: Settings) -> float:
+    try:
+        end = holds_until(settings.security)
+    except ConfigurationError:
+        return 0.0
+    return 0.0 if end is None else max(0.0, (end - datetime.now(UTC)).total_seconds())
 
 
 def _oldest(board: Board, names: list[str], state: str) -> Values:

@@ -45,6 +45,7 @@ def run_receiver(settings: Settings, stop: threading.Event) -> None:
 
     Raises PortInUseError, ConfigurationError.
     """
+    from dicom_node.certificate import keep_renewed
     from dicom_node.receiver import receiver_settings, serve_receiver
     from dicom_node.tls import server_context
 
@@ -54,6 +55,7 @@ def run_receiver(settings: Settings, stop: threading.Event) -> None:
         ports.enter_context(serve_receiver(receiver_settings(settings), spool))
         if secured is not None:
             ports.enter_context(serve_receiver(receiver_settings(settings, secured), spool))
+            keep_renewed(secured, settings.security, stop)
         stop.wait()
 
 

@@ -23,7 +23,7 @@ def server_context(security: SecuritySettings) -> ssl.SSLContext | None:
     if security.tls_certificate is None:
         return None
     context = _context(ssl.PROTOCOL_TLS_SERVER)
-    _load_own(context, security)
+    load_own(context, security)
     if security.tls_ca is not None:
         _load_ca(context, security.tls_ca)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -42,7 +42,7 @@ def client_context(security: SecuritySettings) -> ssl.SSLContext:
     else:
         context.load_default_certs()
     if security.tls_certificate is not None:
-        _load_own(context, security)
+        load_own(context, security)
     return context
 
 
@@ -52,18 +52,19 @@ def remote_node(settings: Settings, destination: DestinationSettings) -> RemoteN
     return RemoteNode(destination.ae_title, destination.host, destination.port, context)
 
 
+def load_own(context: ssl.SSLContext, security: SecuritySettings) -> None:
+    """Our certificate and key into a context. Raises ConfigurationError."""
+    try:
+        context.load_cert_chain(str(security.tls_certificate), security.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"security.tls_certificate, security.tls_key: {error}") from error
+
+
 def _context(protocol: ssl._SSLMethod) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     return context
-
-
-def _load_own(context: ssl.SSLContext, security: SecuritySettings) -> None:
-    try:
-        context.load_cert_chain(str(security.tls_certificate), security.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"security.tls_certificate, security.tls_key: {error}") from error
 
 
 def _load_ca(context: ssl.SSLContext, path: Path) -> None:

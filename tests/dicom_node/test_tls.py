@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 
+from dicom_node.certificate import holds_until, renew
+from dicom_node.checks import run_checks
 from dicom_node.config import Settings
 from dicom_node.errors import ConfigurationError
 from dicom_node.sending import Verdict, echo, send_files
@@ -120,3 +124,57 @@ def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path, papers: Path
     certificate = {"tls_certificate": papers / "ours.pem", "tls_key": papers / "ours.key"}
     with pytest.raises(ConfigurationError, match=r"security\.tls_ca"):
         server_context(Settings(security={**certificate, "tls_ca": tmp_path / "missing.pem"}).security)
+
+
+def issue(authority: trustme.CA, folder: Path, days: int) -> Settings:
+    """A configuration whose certificate ends in so many days from now."""
+    now = datetime.now(UTC)
+    issued = authority.issue_cert(LOOPBACK, not_before=now - timedelta(days=90), not_after=now + timedelta(days=days))
+    issued.private_key_pem.write_to_path(folder / "our.key")
+    issued.cert_chain_pems[0].write_to_path(folder / "our.pem")
+    return Settings(security={"tls_certificate": folder / "our.pem", "tls_key": folder / "our.key"})
+
+
+def test_the_end_of_a_certificate_is_read(tmp_path: Path) -> None:
+    settings = issue(trustme.CA(), tmp_path, 40)
+    end = holds_until(settings.security)
+    assert end is not None
+    # openssl prints: notAfter=Dec 31 03:58:12 2026 GMT
+    command = [find_peer("openssl"), "x509", "-enddate", "-noout", "-in", str(tmp_path / "our.pem")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert end.strftime("notAfter=%b %e %H:%M:%S %Y GMT") == printed
+    assert holds_until(Settings().security) is None
+
+
+@pytest.mark.parametrize(
+    ("days", "passed", "said"), [(40, True, "holds until"), (20, False, "renew it now"), (-1, False, "expired")]
+)
+def test_check_tells_of_a_certificate_before_it_ends(tmp_path: Path, days: int, passed: bool, said: str) -> None:
+    settings = issue(trustme.CA(), tmp_path, days)
+    (line,) = [r for r in run_checks(settings) if r.text.startswith("TLS")]
+    assert (line.passed, said in line.text) == (passed, True), line
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    settings = issue(authority, tmp_path, 30)
+    context = server_context(settings.security)
+    assert context is not None
+    (tmp_path / "node").mkdir()
+    with Node(tmp_path / "node", any_peer_is_scanner=True, ssl_context=context) as node:
+        first = shown_certificate(node.port)
+        seen = renew(context, settings.security, ())
+        issued = authority.issue_cert(LOOPBACK)
+        issued.cert_chain_pems[0].write_to_path(tmp_path / "our.pem")
+        half = renew(context, settings.security, seen)  # the key is still the old one
+        assert half == seen
+        assert shown_certificate(node.port) == first
+        issued.private_key_pem.write_to_path(tmp_path / "our.key")
+        assert renew(context, settings.security, seen) != seen
+        assert shown_certificate(node.port) == issued.cert_chain_pems[0].bytes().decode()
+
+
+def shown_certificate(port: int) -> str:
+    """What a new connection is shown."""
+    return ssl.get_server_certificate((LOOPBACK, port))
