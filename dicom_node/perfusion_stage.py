@@ -15,6 +15,7 @@ from processing.enhancement import enhancement
 from processing.errors import UnfitCineError
 from processing.heterogeneity import heterogeneity
 from processing.limitations import Limitation
+from processing.metrics import MapSampling
 from processing.perfusion import BolusFit, LevelQuality, fit_bolus, saturated_fraction
 from processing.perfusion_maps import PerfusionMaps, perfusion_maps
 from processing.protocols import Protocol
@@ -105,7 +106,8 @@ def _lesion(cine: Cine, rois: tuple[Roi, ...], tics: tuple[Tic, ...], terms: Ter
         for roi, tic, fit in zip(rois, tics, fits, strict=True)
         if fit.bolus is not None
     )
-    outcome = PerfusionOutcome(Perfusion(by_label=by_label), {}, tics, curves, maps, (*limitations, *map_limits))
+    measured = Perfusion(by_label=by_label, map_sampling=_sampling(maps))
+    outcome = PerfusionOutcome(measured, {}, tics, curves, maps, (*limitations, *map_limits))
     if len(rois) > 1:
         outcome = _against_reference(outcome, cine, rois, terms.protocol)
         outcome = replace(
@@ -168,6 +170,13 @@ def _maps(
     except UnfitCineError as error:
         return None, (error.limitation,)
     return maps, maps.limitations
+
+
+def _sampling(maps: PerfusionMaps | None) -> MapSampling | None:
+    if maps is None:
+        return None
+    depth_mm, width_mm = maps.resolution_mm or (None, None)
+    return MapSampling(depth_mm, width_mm, maps.speckles_per_sample, 100.0 * maps.fitted_fraction)
 
 
 def _heterogeneity(maps: PerfusionMaps) -> Heterogeneity | None:

@@ -171,7 +171,9 @@ def _perfusion_maps(analysis: Analysis) -> tuple[QuantityMap, ...]:
     if analysis.maps is None or panels is None:
         return ()
     spacing, values = analysis.findings.source.pixel_spacing_mm, analysis.maps.values
-    return tuple(perfusion_map(n, values[n], panels.contrast, spacing) for n in SHOWN_MAPS if n in values)
+    sampling = analysis.findings.perfusion.map_sampling
+    edges = "" if sampling is None else sampling.edges
+    return tuple(perfusion_map(n, values[n], panels.contrast, spacing, edges) for n in SHOWN_MAPS if n in values)
 
 
 def _masks(analysis: Analysis) -> MaskInputs:

@@ -44,3 +44,21 @@ class PerfusionMetrics:
     mean_transit_time_local_s: Estimate | None = None
     quality_of_fit_percent: Estimate | None = None
     model_t0_s: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class MapSampling:
+    """What one value of a map averages: an area (depth by width, mm; None without calibration) and its independent
+    speckles. fitted_percent: share of such samples inside the mask whose curve could be fitted."""
+
+    depth_mm: float | None
+    width_mm: float | None
+    speckles: float
+    fitted_percent: float
+
+    @property
+    def edges(self) -> str:
+        """As printed beside a map; empty without calibration."""
+        if self.depth_mm is None or self.width_mm is None:
+            return ""
+        return f"{self.depth_mm:.1f} x {self.width_mm:.1f} mm"

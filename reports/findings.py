@@ -14,7 +14,7 @@ from typing import Literal
 
 from processing.cine import Compression, DynamicRangeSource, Panels, Spacing, TimeZeroKind
 from processing.limitations import Limitation
-from processing.metrics import Estimate, PerfusionMetrics
+from processing.metrics import Estimate, MapSampling, PerfusionMetrics
 from processing.roi import DrawnBy, RoiLabel
 from reports.errors import InvalidFindingsError
 
@@ -183,6 +183,7 @@ class Perfusion:
     washout: Washout | None = None
     dvp: VascularPattern | None = None
     enhancement: Enhancement | None = None
+    map_sampling: MapSampling | None = None
 
 
 @dataclass(frozen=True)

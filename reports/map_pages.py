@@ -27,7 +27,7 @@ def perfusion_maps_page(findings: Findings, inputs: PictureInputs, context: Resu
     """Up to six parameter maps over B-mode (or the contrast panel), each masked where its fit is not valid."""
     with new_page() as page:
         where = "over B-mode" if inputs.bmode is not None else "over the contrast panel"
-        draw_header(page, "Perfusion maps", f"Parameters per pixel, {where}; blank where no valid fit", context)
+        draw_header(page, "Perfusion maps", f"{_sampling_words(findings)}{where}; blank where no valid fit", context)
         given = {quantity.name: quantity for quantity in inputs.perfusion_maps}
         names = SHOWN if set(given) <= set(SHOWN) else tuple(given)
         for symbol, area in zip(names, _tiles(3, 2), strict=False):
@@ -57,6 +57,15 @@ def map_views(page: Literal["maps", "super_resolution"]) -> list[Area]:
     """Where the panel is drawn on a page of maps, once for each of them."""
     tiles = _tiles(3, 2) if page == "maps" else islice(_tiles(2, 2), 3)
     return [map_area(tile) for tile in tiles]
+
+
+def _sampling_words(findings: Findings) -> str:
+    """What one value of a map averages: finer detail is interpolated."""
+    sampling = findings.perfusion.map_sampling
+    if sampling is None:
+        return "Parameters per pixel, "
+    speckles, edges = f"{sampling.speckles:.0f} speckles", f" ({sampling.edges})" if sampling.edges else ""
+    return f"Each value averages {speckles}{edges}, finer detail is interpolated; "
 
 
 def _style(symbol: str) -> MapStyle:

@@ -16,6 +16,7 @@ from highdicom.sr import (
 )
 from pydicom.sr.coding import Code
 
+from processing.metrics import MapSampling
 from reports import codes
 from reports.findings import Findings, Quantity, RoiFinding, RoiPerfusion, SuperResolution
 from reports.parameters import PERFUSION_PARAMETERS
@@ -191,7 +192,7 @@ def _localization_figures(result: SuperResolution) -> Iterator[tuple[str, Quanti
 
 
 def quality_figures(findings: Findings) -> Iterator[Figure]:
-    """What the numbers rest on: saturation, motion, rejected frames, frame rate, duration, dynamic range."""
+    """What the numbers rest on: saturation, motion, rejected frames, frame rate, duration, dynamic range, maps."""
     quality, source, method = findings.quality, findings.source, codes.own("M_LEVELS")
     saturated = None if quality.saturated_fraction is None else 100 * quality.saturated_fraction
     for name, value, unit in (
@@ -201,5 +202,14 @@ def quality_figures(findings: Findings) -> Iterator[Figure]:
         ("FRAME_RATE", source.frame_rate_hz, "Hz"),
         ("DURATION", source.duration_s, "s"),
         ("DYN_RANGE", source.dynamic_range_db, "dB"),
+        *_map_figures(findings.perfusion.map_sampling),
     ):
         yield from figure(codes.own(name), Quantity(value, unit), method)
+
+
+def _map_figures(sampling: MapSampling | None) -> Iterator[tuple[str, float | None, str]]:
+    if sampling is not None:
+        yield "MAP_RES_Z", sampling.depth_mm, "mm"
+        yield "MAP_RES_X", sampling.width_mm, "mm"
+        yield "MAP_SPECKLES", sampling.speckles, "1"
+        yield "MAP_FITTED", sampling.fitted_percent, "%"

@@ -38,7 +38,7 @@ def parametric_map(quantity: QuantityMap, context: ResultContext, index: int = 0
         real_world_value_mappings=[_mapping(quantity, low, high)],
         voi_lut_transformations=[window],
         content_label="CEUS_MAP",
-        content_description=f"{quantity.name}: {quantity.meaning}"[:64],
+        content_description=_description(quantity),
         content_qualification="RESEARCH",
         **quantity.grid.arguments(),
         **context.series_arguments("pm", "CEUS parametric maps (research)", index),
@@ -49,6 +49,12 @@ def parametric_map(quantity: QuantityMap, context: ResultContext, index: int = 0
     _write_anatomy(made, context)
     finish(made, context)
     return made
+
+
+def _description(quantity: QuantityMap) -> str:
+    """Content Description (LO): what is shown, and how fine it truly is. The pixels alone would promise more."""
+    resolution = f", {quantity.resolution}" if quantity.resolution else ""
+    return f"{quantity.name}: {quantity.meaning}{resolution}"[:64]
 
 
 def _mapping(quantity: QuantityMap, low: float, high: float) -> Any:

@@ -21,7 +21,8 @@ from reports.parameters import BY_SYMBOL
 class QuantityMap:
     """One quantity over a grid. values: float32 (rows, columns), NaN where there is none. unit: UCUM.
 
-    name: short, as printed ("PE"); meaning: in words; concept: its code.
+    name: short, as printed ("PE"); meaning: in words; concept: its code. resolution: what one value averages, where the
+    grid is finer than that.
     """
 
     name: str
@@ -30,6 +31,7 @@ class QuantityMap:
     unit: str
     values: NDArray[np.float32]
     grid: Grid
+    resolution: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", frozen_array("values", self.values, np.float32, 2))
@@ -43,12 +45,14 @@ class QuantityMap:
         return (float(known.min()), float(known.max())) if known.size else None
 
 
-def perfusion_map(symbol: str, values: NDArray[np.float32], box: Box, pixel_mm: Spacing | None) -> QuantityMap:
-    """The map of a bolus parameter ("PE", "mTT", ...) over the contrast panel in `box`, at any resolution."""
+def perfusion_map(
+    symbol: str, values: NDArray[np.float32], box: Box, pixel_mm: Spacing | None, resolution: str = ""
+) -> QuantityMap:
+    """The map of a bolus parameter ("PE", "mTT", ...) over the contrast panel in `box`, on any grid."""
     parameter = BY_SYMBOL[symbol]
     concept = codes.R_SQUARED if symbol == "QOF" else codes.PERFUSION_CODES[symbol]
     grid = Grid.over_box(box, values.shape, pixel_mm)
-    return QuantityMap(symbol, parameter.meaning, concept, parameter.unit, values, grid)
+    return QuantityMap(symbol, parameter.meaning, concept, parameter.unit, values, grid, resolution)
 
 
 def flow_quantity_maps(maps: FlowMaps, box: Box, pixel_mm: Spacing) -> dict[str, QuantityMap]:

@@ -77,7 +77,7 @@ def perfusion_maps(random: np.random.Generator) -> tuple[QuantityMap, ...]:
         smooth = gaussian_filter(random.normal(0, 1, lesion.shape), 3) * (0.1 if symbol == "QOF" else 0.8)
         values = np.where(lesion, inside, outside) * (1 + smooth)
         values[gaussian_filter(random.normal(0, 1, lesion.shape), 2) > 0.22] = np.nan
-        made.append(perfusion_map(symbol, values.astype(np.float32), CONTRAST_BOX, SPACING))
+        made.append(perfusion_map(symbol, values.astype(np.float32), CONTRAST_BOX, SPACING, "0.9 x 2.4 mm"))
     return tuple(made)
 
 

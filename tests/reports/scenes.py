@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from processing.cine import Box, Panels, Spacing
 from processing.limitations import Limitation
-from processing.metrics import Estimate, PerfusionMetrics
+from processing.metrics import Estimate, MapSampling, PerfusionMetrics
 from reports.findings import (
     Baseline,
     Change,
@@ -197,6 +197,7 @@ def full_findings() -> Findings:
             washout=Washout(31.0, {"30": -1.0, "60": -3.5, "120": None}),
             dvp=VascularPattern("hyper-then-hypo", {"hyper": 0.2, "hypo": 0.1, "hyper-then-hypo": 0.7}),
             enhancement=Enhancement(81.0, 45.0, 15.0, 4.0),
+            map_sampling=MapSampling(0.9, 2.4, 9.2, 98.5),
         ),
         super_resolution=super_resolution(),
         response=Response(

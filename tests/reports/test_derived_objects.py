@@ -127,6 +127,7 @@ def test_a_map_keeps_its_values_its_unit_and_where_it_has_none() -> None:
     # 320 columns of 0.15 mm in 106 map pixels
     spacing = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
     assert spacing[1] == pytest.approx(320 * 0.15 / 106, rel=1e-9)
+    assert made.ContentDescription == "PE: Peak enhancement, 0.9 x 2.4 mm", "coarser than its pixels"
 
 
 @pytest.mark.parametrize(("time_zero", "code"), [("bolus start", "113069"), ("first frame", "TTP_LOOP")])
