@@ -63,7 +63,7 @@ class Origin(StrEnum):
     """Why an object came."""
 
     SCANNER = "scanner"
-    RETRIEVE = "retrieve"  # the answer to our own C-MOVE
+    RETRIEVE = "retrieve"  # the answer to our own retrieve
     OTHER = "other"
 
 
@@ -159,6 +159,7 @@ class AssociationSummary:
     duplicate: int = 0
     quarantined: int = 0
     dropped: int = 0
+    retrieved: int = 0
     refused: int = 0
     failed: int = 0
     bytes: int = 0

@@ -61,7 +61,11 @@ _PATIENT, _REPORT, _RESOURCE, _JOB = "1", "3", "13", "20"  # ParticipantObjectTy
 
 
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-_KINDS = {"kept": ("stored", "quarantined"), "not kept": ("duplicate", "dropped"), "failed": ("refused", "failed")}
+_KINDS = {
+    "kept": ("stored", "retrieved", "quarantined"),
+    "not kept": ("duplicate", "dropped"),
+    "failed": ("refused", "failed"),
+}
 """Outcomes of the receiver's summary: new here, held already or dropped on purpose, and not taken."""
 
 

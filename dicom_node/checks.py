@@ -7,17 +7,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+
 from dicom_node.certificate import RENEW_BEFORE, holds_until
 from dicom_node.commitments import PUSH_MODEL
 from dicom_node.config import DestinationSettings, Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ConfigurationError, NetworkError
 from dicom_node.model_room import models_for
+from dicom_node.moving import move
+from dicom_node.retrieving import PacsCall, WantedInstances
 from dicom_node.sending import echo, negotiate
 from dicom_node.site_profiles import check_profiles
 from dicom_node.tls import remote_node, server_context
 from dicom_node.transport.requestor import RemoteNode
 from reports.object_classes import classes_of
+
+_RETRIEVE = {
+    "C-GET": StudyRootQueryRetrieveInformationModelGet,
+    "C-MOVE": StudyRootQueryRetrieveInformationModelMove,
+}
+MOVE_CHECK_S = 20.0
+_NOTHING = WantedInstances("2.25.0", "2.25.0", (), ("2.25.0",))
+"""An object that nobody has: some PACS look at the move destination first, and say that they do not know it."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +114,27 @@ def _commitment(settings: Settings, remote: RemoteNode, where: str) -> CheckResu
     return CheckResult(offered, f"{where} {'offers' if offered else 'does NOT offer'} Storage Commitment")
 
 
+def _priors(settings: Settings, destination: DestinationSettings, remote: RemoteNode, where: str) -> CheckResult:
+    """Whether it can be asked for earlier results; for C-MOVE also whether it says that it does not know this node."""
+    find = StudyRootQueryRetrieveInformationModelFind
+    name, other = ("C-MOVE", "C-GET") if destination.retrieve == "move" else ("C-GET", "C-MOVE")
+    try:
+        offered = negotiate(remote, settings.node.ae_title, [find, *_RETRIEVE.values()])
+        works = offered[find] and offered[_RETRIEVE[name]]
+        call = PacsCall(remote, settings.node.ae_title, MOVE_CHECK_S)
+        unknown = works and destination.retrieve == "move" and move(call, _NOTHING).destination_unknown
+    except NetworkError as error:
+        return CheckResult(False, f"{where}: {error}")
+    if unknown:
+        return CheckResult(False, f"{where} does not know {settings.node.ae_title} as a move destination")
+    if works:
+        return CheckResult(True, f"{where} offers C-FIND and {name}, for earlier results")
+    hint = f"; it does offer {other}" if offered[find] and offered[_RETRIEVE[other]] else ""
+    return CheckResult(
+        False, f"{where} does NOT offer C-FIND and {name}, for earlier results ([[destination]] priors){hint}"
+    )
+
+
 def _destination(settings: Settings, destination: DestinationSettings) -> Iterator[CheckResult]:
     try:
         remote = remote_node(settings, destination)
@@ -111,6 +148,8 @@ def _destination(settings: Settings, destination: DestinationSettings) -> Iterat
         return
     if destination.storage_commitment:
         yield _commitment(settings, remote, where)
+    if destination.priors and not destination.dicomweb_url:
+        yield _priors(settings, destination, remote, where)
     for kind in destination.objects:
         classes = classes_of(kind, settings.report.sr_class)
         try:

@@ -69,6 +69,7 @@ class DestinationSettings(Section):
     objects: tuple[ObjectKind, ...] = ("sr", "sc")
     dicomweb_url: str = ""
     priors: bool = Field(default=True, description="asked for the patient's earlier results")
+    retrieve: Literal["get", "move"] = Field(default="get", description="move: the PACS must know this node's AE title")
 
 
 class SeriesSettings(Section):

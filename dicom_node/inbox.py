@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import shutil
-import struct
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,15 +25,14 @@ import structlog
 from pynetdicom.dsutils import split_dataset
 
 from dicom_node.acquisition import AssociationSummary, Origin, Peer, ReceivedInstance
-from dicom_node.arrived_header import NODE_FACTS_CREATOR, ArrivedHeader, FileStart, read_arrived_header
+from dicom_node.arrived_header import ArrivedHeader, FileStart, read_arrived_header
 from dicom_node.errors import SpoolError, UnreadableHeaderError
+from dicom_node.file_meta import file_meta
 from dicom_node.ledger_record import arrival_of, record_of, to_json
 from dicom_node.routing import Route, route, route_class
 from dicom_node.spool import Spool, file_stem, fsync_folder, hashed, write_durably
 from dicom_node.status import Status
 
-IMPLEMENTATION_CLASS_UID = "2.25.290917318216452829716423206583017395125"
-IMPLEMENTATION_VERSION = "CEUS_NODE_0_1"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MOST_FRAGMENTS = 1000  # of one writev; IOV_MAX is 1024
 _COMPARED_BYTES = 1 << 20
@@ -55,12 +53,14 @@ class SpoolLimits:
 
 @dataclass(frozen=True)
 class StoreRequest:
-    """What the C-STORE request itself says of the object that follows."""
+    """What the C-STORE request itself says of the object that follows. `answers`: the folder of the own retrieve that
+    it was asked for by, None for what comes unasked."""
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     origin: Origin
+    answers: Path | None = None
 
 
 class Upload:
@@ -213,7 +213,7 @@ class AssociationLedger:
     def upload(self, request: StoreRequest, refusal: Status | None = None) -> Upload:
         """Begin to receive an object: into a file, or into nothing where the caller, its class or the disk says so."""
         path = self._spool.root / "incoming" / f"{self.association_id}-{next(self._numbers)}.part"
-        by_class = route_class(request.sop_class_uid, self.peer)
+        by_class = route_class(request.sop_class_uid, self.peer) if request.answers is None else None
         answer = by_class.status if refusal is None and by_class is not None else refusal
         if answer is not None:
             return Upload(request, path, answer)
@@ -231,7 +231,9 @@ class AssociationLedger:
             "profile": self.peer.profile,
             "priority": self.peer.priority,
         }
-        upload.open(_file_meta(request, facts), facts)
+        upload.open(
+            file_meta(request.sop_class_uid, request.sop_instance_uid, request.transfer_syntax_uid, facts), facts
+        )
         return upload
 
     def commit(self, upload: Upload) -> Status:
@@ -265,10 +267,25 @@ class AssociationLedger:
             return "refused", mismatch
         upload.study = header.text("StudyInstanceUID"), header.text("PatientID")
         self.studies.setdefault(upload.study, Counter())
+        if upload.request.answers is not None:
+            return self._hand_over(upload, upload.request.answers)
         way = route(arrival_of(header), self.peer, upload.request.origin)
         if not way.keep:
             return self._not_kept(way)
         return self._place(upload, record_of(upload.path, header))
+
+    @staticmethod
+    def _hand_over(upload: Upload, folder: Path) -> tuple[str, Status]:
+        """To whoever asked a PACS for it; dropped where he has gone in the meantime."""
+        upload.sync()
+        try:
+            os.link(upload.path, folder / f"{file_stem(upload.request.sop_instance_uid)}.dcm")
+        except FileExistsError:
+            return "duplicate", Status.SUCCESS
+        except FileNotFoundError:
+            return "dropped", Status.SUCCESS
+        fsync_folder(folder)
+        return "retrieved", Status.SUCCESS
 
     @staticmethod
     def _not_kept(way: Route) -> tuple[str, Status]:
@@ -343,30 +360,6 @@ class AssociationLedger:
         finally:
             temporary.unlink(missing_ok=True)
         return True
-
-
-def _file_meta(request: StoreRequest, facts: Mapping[str, Any]) -> bytes:
-    """Preamble and group 0002 (PS3.10 7.1), with the node's own facts as Private Information."""
-    elements = b"".join(
-        (
-            _meta_element(0x0001, b"OB", b"\x00\x01"),
-            _meta_element(0x0002, b"UI", request.sop_class_uid.encode()),
-            _meta_element(0x0003, b"UI", request.sop_instance_uid.encode()),
-            _meta_element(0x0010, b"UI", request.transfer_syntax_uid.encode()),
-            _meta_element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
-            _meta_element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
-            _meta_element(0x0100, b"UI", NODE_FACTS_CREATOR.encode()),
-            _meta_element(0x0102, b"OB", json.dumps(facts).encode() + b" "),
-        )
-    )
-    return b"\0" * 128 + b"DICM" + _meta_element(0x0000, b"UL", struct.pack("<I", len(elements))) + elements
-
-
-def _meta_element(element: int, vr: bytes, value: bytes) -> bytes:
-    """An element of group 0002, explicit little endian (PS3.5 7.1.2); pydicom's writer takes 0.2 ms for the group."""
-    value += b"\0" * (len(value) % 2) if vr != b"SH" else b" " * (len(value) % 2)
-    length = struct.pack("<HI", 0, len(value)) if vr == b"OB" else struct.pack("<H", len(value))
-    return struct.pack("<HH2s", 2, element, vr) + length + value
 
 
 def _mismatch(header: ArrivedHeader, request: StoreRequest) -> Status | None:

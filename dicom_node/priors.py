@@ -23,8 +23,7 @@ import pydicom
 import structlog
 from pydicom.errors import InvalidDicomError
 
-from dicom_node import retrieving, retrieving_web
-from dicom_node.audit import trail_of
+from dicom_node.asking import Asking
 from dicom_node.baseline_rules import choice_terms
 from dicom_node.cine_header import read_facts
 from dicom_node.config import DestinationSettings, Settings
@@ -33,9 +32,7 @@ from dicom_node.earlier_results import REPORT, EarlierResult, from_folders, from
 from dicom_node.errors import ConfigurationError, UnreachableError
 from dicom_node.jobs import Job
 from dicom_node.results import SUMMARY, write_json
-from dicom_node.retrieving import FoundSeries, PacsCall, SeriesQuery, WantedInstances
-from dicom_node.retrieving_web import WebCall
-from dicom_node.tls import client_context, remote_node
+from dicom_node.retrieving import FoundSeries, SeriesQuery, WantedInstances
 from processing.limitations import Limitation
 from reports.baseline_choice import choose_baseline
 from reports.comparable import ComparableResult, PatientIdentity
@@ -52,45 +49,6 @@ MOST_REPORTS = 40
 GRACE_S = 10.0
 """How much longer than the PACS the child waits for what came: the sender's own work, on a busy machine."""
 LOOK_S = 0.1
-
-
-@dataclass(frozen=True)
-class Asking:
-    """One destination being asked until a deadline on the monotonic clock, over DICOMweb or associations."""
-
-    settings: Settings
-    destination: DestinationSettings
-    deadline_s: float
-
-    def find(self, query: SeriesQuery) -> tuple[FoundSeries, ...]:
-        """Series of the patient. Raises UnreachableError, ConfigurationError as the TLS."""
-        web = self._web()
-        return retrieving.find_series(self._dimse(), query) if web is None else retrieving_web.find_series(web, query)
-
-    def get(self, wanted: WantedInstances, folder: Path) -> tuple[Path, ...]:
-        """Objects as files into the folder. Raises as `find`."""
-        web = self._web()
-        if web is None:
-            return retrieving.get_instances(self._dimse(), wanted, folder)
-        return retrieving_web.get_instances(web, wanted, folder)
-
-    def _dimse(self) -> PacsCall:
-        remote, trail = remote_node(self.settings, self.destination), trail_of(self.settings, "sender")
-        return PacsCall(remote, self.settings.node.ae_title, self._left_s(), trail)
-
-    def _web(self) -> WebCall | None:
-        """Where the destination has a DICOMweb root, priors are looked up there."""
-        url = self.destination.dicomweb_url
-        if not url:
-            return None
-        context = client_context(self.settings.security) if url.startswith("https:") else None
-        return WebCall(url, self._left_s(), context, trail_of(self.settings, "sender"))
-
-    def _left_s(self) -> float:
-        left_s = self.deadline_s - time.monotonic()
-        if left_s <= 0:
-            raise UnreachableError(f"{self.destination.ae_title} did not answer in time")
-        return left_s
 
 
 def sources_of(settings: Settings) -> tuple[DestinationSettings, ...]:

@@ -20,18 +20,12 @@ from pydicom.dataset import Dataset
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 
-from dicom_node.acquisition import ANY, AssociationSummary, Peer, PeerRole
+from dicom_node.acquisition import ANY, AssociationSummary, Origin, Peer, PeerRole
 from dicom_node.audit import RECEIVED, AuditTrail, Far, Study, trail_of
 from dicom_node.commitments import PUSH_MODEL, CommitmentDesk, take_report
-from dicom_node.inbox import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION,
-    AssociationLedger,
-    Inbox,
-    SpoolLimits,
-    StoreRequest,
-    Upload,
-)
+from dicom_node.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicom_node.inbox import AssociationLedger, Inbox, SpoolLimits, StoreRequest, Upload
+from dicom_node.retrieve_desk import RetrieveDesk
 from dicom_node.routing import PLAIN_SYNTAXES, acceptable_syntaxes, find_peer, origin_of
 from dicom_node.spool import Spool
 from dicom_node.status import Status
@@ -172,6 +166,7 @@ class SpoolingStorage:
         self._settings = settings
         self._inbox = inbox
         self._desk = CommitmentDesk(inbox.spool.root / "commitments")
+        self._asked_for = RetrieveDesk(inbox.spool.root)
         self._notify = notify
         self._ledgers: dict[Any, AssociationLedger] = {}
         self._resolved: dict[str, tuple[float, frozenset[str]]] = {}
@@ -229,7 +224,10 @@ class SpoolingStorage:
         ledger = self._ledgers[assoc]
         origin = origin_of(ledger.peer, request.move_originator, self._settings.ae_title)
         syntax = str(context.transfer_syntax[0]) if context is not None else ""
-        wanted = StoreRequest(request.sop_class_uid, request.sop_instance_uid, syntax, origin)
+        answers = self._asked_for.folder_for(request.sop_instance_uid)
+        if answers is not None and origin is not Origin.RETRIEVE and not self._is_destination(*ledger.caller):
+            answers = None
+        wanted = StoreRequest(request.sop_class_uid, request.sop_instance_uid, syntax, origin, answers)
         announced = context is not None and context.abstract_syntax == request.sop_class_uid
         return ledger.upload(wanted, None if announced else Status.SOP_CLASS_NOT_SUPPORTED)
 
@@ -268,6 +266,9 @@ class SpoolingStorage:
         if self._settings.any_peer_is_scanner:
             return Peer(ANY)
         return None if self._settings.require_known_peers else Peer(ANY, role=PeerRole.UNKNOWN)
+
+    def _is_destination(self, title: str, host: str) -> bool:
+        return any(peer.role is PeerRole.DESTINATION for peer in self._matching(title, host))
 
     def _matching(self, title: str, host: str) -> list[Peer]:
         """Every configured peer that a caller may be."""

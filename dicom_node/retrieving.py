@@ -1,7 +1,7 @@
 """Earlier objects of a patient from a PACS: C-FIND for series, C-GET for their objects (PS3.4 annex C). Network only.
 
 Everything is bounded in time: a PACS that does not answer costs its deadline, never the report. C-GET comes over our
-own association, so that nothing of it ever reaches the receiver or starts a job.
+own association, so that nothing of it ever reaches the receiver or starts a job. For a PACS without it: `moving`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def find_series(call: PacsCall, query: SeriesQuery) -> tuple[FoundSeries, ...]:
     if not may_be_asked_for(query.patient_id):
         return ()
     deadline = time.monotonic() + call.limit_s
-    assoc = _open(call, [build_context(StudyRootQueryRetrieveInformationModelFind)])
+    assoc = open_service(call, [build_context(StudyRootQueryRetrieveInformationModelFind)])
     asked = encode(_study_level(query), is_implicit_vr=False, is_little_endian=True) or b""
     call.audit.queried(call.far, StudyRootQueryRetrieveInformationModelFind, asked, ExplicitVRLittleEndian)
     try:
@@ -93,7 +93,28 @@ def find_series(call: PacsCall, query: SeriesQuery) -> tuple[FoundSeries, ...]:
                     found.append(_found(study, series))
         return tuple(found)
     finally:
-        _leave(assoc)
+        leave(assoc)
+
+
+def find_instances(call: PacsCall, wanted: WantedInstances) -> tuple[str, ...]:
+    """SOP Instance UIDs of the series' objects of the wanted classes (a PACS may leave the class out).
+
+    Raises UnreachableError as `find_series`.
+    """
+    deadline = time.monotonic() + call.limit_s
+    assoc = open_service(call, [build_context(StudyRootQueryRetrieveInformationModelFind)])
+    identifier = wanted.identifier()
+    identifier.QueryRetrieveLevel = "IMAGE"
+    identifier.SOPInstanceUID = identifier.SOPClassUID = ""
+    try:
+        found = list(_answers(assoc, identifier, deadline))
+    finally:
+        leave(assoc)
+    return tuple(
+        str(each.SOPInstanceUID)
+        for each in found
+        if str(each.get("SOPInstanceUID") or "") and str(each.get("SOPClassUID") or "") in ("", *wanted.sop_classes)
+    )
 
 
 def may_be_asked_for(patient_id: str) -> bool:
@@ -115,7 +136,7 @@ class WantedInstances:
     transfer_syntaxes: tuple[str, ...] = ()
 
     def identifier(self) -> Dataset:
-        """The C-GET's identifier (PS3.4 C.4.3.1.3)."""
+        """The identifier of a C-GET or C-MOVE (PS3.4 C.4.3.1.3, C.4.2.1.4)."""
         identifier = Dataset()
         identifier.QueryRetrieveLevel = "IMAGE" if self.sop_instance_uids else "SERIES"
         identifier.StudyInstanceUID = self.study_instance_uid
@@ -137,14 +158,14 @@ def get_instances(call: PacsCall, wanted: WantedInstances, folder: Path) -> tupl
     Raises UnreachableError as `find_series`; what came before that stays in the folder.
     """
     deadline = time.monotonic() + call.limit_s
-    assoc = _open(call, wanted.contexts(), [build_role(uid, scp_role=True) for uid in wanted.sop_classes])
+    assoc = open_service(call, wanted.contexts(), [build_role(uid, scp_role=True) for uid in wanted.sop_classes])
     paths: list[Path] = []
     assoc.bind(evt.EVT_C_STORE, _keeper(folder, paths))
     try:
         for status, _ in assoc.send_c_get(wanted.identifier(), StudyRootQueryRetrieveInformationModelGet):
             _check(call.remote, status, deadline)
     finally:
-        _leave(assoc)
+        leave(assoc)
         fetched = study_of(paths) if call.audit.folder is not None else None
         if fetched is not None:
             call.audit.transferred(call.far, fetched, FETCHED)
@@ -164,7 +185,9 @@ def _keeper(folder: Path, paths: list[Path]) -> Callable[[Any], int]:
     return keep
 
 
-def _open(call: PacsCall, contexts: Sequence[PresentationContext], roles: Sequence[Any] = ()) -> NodeAssociation:
+def open_service(call: PacsCall, contexts: Sequence[PresentationContext], roles: Sequence[Any] = ()) -> NodeAssociation:
+    """An association whose first context, the service, was accepted; every wait on it is the call's. Raises
+    UnreachableError."""
     wait_s = call.limit_s
     timeouts = Timeouts(connect_s=min(10.0, wait_s), acse_s=wait_s, dimse_s=wait_s, network_s=wait_s)
     where = f"{call.remote.ae_title} at {call.remote.host}:{call.remote.port}"
@@ -175,11 +198,12 @@ def _open(call: PacsCall, contexts: Sequence[PresentationContext], roles: Sequen
     service = contexts[0].abstract_syntax
     if any(context.abstract_syntax == service for context in assoc.accepted_contexts) and assoc.is_established:
         return assoc
-    _leave(assoc)
+    leave(assoc)
     raise UnreachableError(f"{where} cannot be asked: it gives us no association for query or retrieve")
 
 
-def _leave(assoc: NodeAssociation) -> None:
+def leave(assoc: NodeAssociation) -> None:
+    """End the association, whatever state it is in."""
     if assoc.is_established:
         assoc.release()
     assoc.abort()  # does nothing after a release

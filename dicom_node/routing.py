@@ -2,7 +2,7 @@
 
 Only scanners start jobs. What a scanner sends beside cines is accepted and dropped, so that its queue never blocks,
 or refused at negotiation where the configuration says so. Own objects coming back and answers to own retrieves never
-start a job.
+start a job: what is waited for goes to whoever asked, before it is routed here.
 """
 
 from __future__ import annotations
@@ -154,13 +154,15 @@ def route_class(sop_class_uid: str, peer: Peer) -> Route | None:
 
 
 def route(arrival: Arrival, peer: Peer, origin: Origin) -> Route:
-    """The route of an object whose header was read."""
+    """The route of an object whose header was read, unless somebody waits for it (`retrieve_desk`)."""
     by_class = route_class(arrival.sop_class_uid, peer)
     if by_class is not None:
         return by_class
     kind = classify(arrival)
+    if origin is Origin.RETRIEVE:
+        return Route(kind, False, Status.SUCCESS, "the answer to a retrieve that nobody waits for any longer")
     if kind is ArrivalKind.OWN_OBJECT:
-        return Route(kind, origin is Origin.RETRIEVE, Status.SUCCESS, "made by this node")
+        return Route(kind, False, Status.SUCCESS, "made by this node")
     return (
         Route(kind, True, Status.SUCCESS) if kind is ArrivalKind.CONTOUR else _route_image(kind, arrival, peer, origin)
     )
@@ -169,7 +171,7 @@ def route(arrival: Arrival, peer: Peer, origin: Origin) -> Route:
 def _route_image(kind: ArrivalKind, arrival: Arrival, peer: Peer, origin: Origin) -> Route:
     if not arrival.has_pixels:
         return Route(kind, False, Status.DATASET_DOES_NOT_MATCH_SOP_CLASS, "an ultrasound image without pixel data")
-    if origin is not Origin.OTHER:
+    if origin is Origin.SCANNER:
         return Route(kind, True, Status.SUCCESS)
     if peer.role is PeerRole.UNKNOWN:
         return Route(kind, False, Status.NOT_AUTHORISED, "only configured scanners start jobs")

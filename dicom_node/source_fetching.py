@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,15 +23,15 @@ from pynetdicom.dsutils import split_dataset
 
 from dicom_node.acquisition import Origin
 from dicom_node.arrived_header import NODE_FACTS_CREATOR, read_arrived_header
+from dicom_node.asking import Asking
 from dicom_node.config import DestinationSettings, Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import ConfigurationError, SourceGoneError, UnreachableError, UnreadableHeaderError
 from dicom_node.jobs import Job
 from dicom_node.results import ResultFolder
-from dicom_node.retrieving import PacsCall, WantedInstances, get_instances
+from dicom_node.retrieving import WantedInstances
 from dicom_node.routing import READABLE_SYNTAXES
 from dicom_node.spool import Spool, fsync_folder
-from dicom_node.tls import remote_node
 
 log = structlog.get_logger()
 
@@ -97,8 +98,8 @@ def _draft_folder(path: Path) -> Iterator[Path]:
 
 def _fetch(settings: Settings, destination: DestinationSettings, wanted: WantedInstances, draft: Path) -> None:
     spool = Spool(DataFolder(settings.node.data_dir).spool)
-    call = PacsCall(remote_node(settings, destination), settings.node.ae_title, LIMIT_S)
-    for path in get_instances(call, wanted, draft):
+    asking = Asking(settings, destination, time.monotonic() + LIMIT_S)
+    for path in asking.get_stored(wanted, draft):
         try:
             _keep(path, wanted, destination, spool)
         except UnreadableHeaderError as error:

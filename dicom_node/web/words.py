@@ -21,6 +21,7 @@ ARRIVAL_WORDS = {
     "duplicate": "received again, identical",
     "quarantined": "quarantined",
     "dropped": "dropped: no cine",
+    "retrieved": "fetched from a PACS",
     "refused": "refused",
     "failed": "cut off or failed",
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from dicom_node.acquisition import Peer, PeerRole
 from dicom_node.config import Settings, load_settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.earlier_results import from_history, known_to
@@ -20,13 +21,15 @@ from dicom_node.sending import send_files
 from dicom_node.transport.requestor import RemoteNode
 from reports.comparable import PatientIdentity
 from tests.dicom_node.history_scenes import KEY, History, Study
-from tests.peers import LOOPBACK, Orthanc
+from tests.dicom_node.network_scenes import Node
+from tests.peers import LOOPBACK, Orthanc, free_ports
 
 pytestmark = pytest.mark.peers
 
 
-def settings_of(root: Path, port: int, web: str = "", **comparison: object) -> Settings:
-    pacs = {"name": "pacs", "ae_title": "ORTHANC", "host": LOOPBACK, "port": port, "dicomweb_url": web}
+def settings_of(root: Path, port: int, web: str = "", way: str = "get", **comparison: object) -> Settings:
+    pacs = {"name": "pacs", "ae_title": "ORTHANC", "host": LOOPBACK, "port": port}
+    pacs |= {"dicomweb_url": web, "retrieve": way}
     return load_settings(
         None,
         node={"data_dir": root},
@@ -63,7 +66,9 @@ def test_the_patients_own_earlier_reports_come_and_nothing_else(tmp_path: Path) 
     foreign.Manufacturer, foreign.SOPInstanceUID = "Somebody Else", "2.25.4711"
     foreign.file_meta.MediaStorageSOPInstanceUID = "2.25.4711"
     foreign.save_as(tmp_path / "foreign.dcm")
-    with Orthanc(tmp_path) as pacs:
+    (port,) = free_ports(1)
+    receiver = Node(tmp_path / "moved", port=port, peers=(Peer("ORTHANC", role=PeerRole.DESTINATION),))
+    with receiver, Orthanc(tmp_path, node_port=port) as pacs:
         remote = RemoteNode(pacs.ae_title, LOOPBACK, pacs.dicom_port)
         sent = send_files(remote, "CEUS_NODE", [*reports, tmp_path / "foreign.dcm"])
         assert all(outcome.delivered for _, outcome in sent)
@@ -72,11 +77,17 @@ def test_the_patients_own_earlier_reports_come_and_nothing_else(tmp_path: Path) 
         retrieve(settings, job)
         over_the_web = settings_of(tmp_path / "web", 1, pacs.dicomweb_url)
         retrieve(over_the_web, arrived(tmp_path / "web", Study(0)))
+        by_move = settings_of(tmp_path / "moved", pacs.dicom_port, way="move")
+        retrieve(by_move, arrived(tmp_path / "moved", Study(0)))
     found, limitations = retrieved(settings, job)
     assert limitations == ()
-    by_web, limitations = retrieved(over_the_web, job)
-    assert limitations == ()
-    assert {each.result.sr_sop_instance_uid for each in by_web} == {each.result.sr_sop_instance_uid for each in found}
+    for other_way in (over_the_web, by_move):
+        theirs, limitations = retrieved(other_way, job)
+        assert limitations == ()
+        assert {each.result.sr_sop_instance_uid for each in theirs} == {
+            each.result.sr_sop_instance_uid for each in found
+        }
+    assert receiver.spool.instances() == (), "what was moved to the node's receiver is no arrival"
     mine = PatientIdentity("P-1", "", "19500101", "M")
     assert {each.result.acquired_at for each in found} == {Study(-24).at, Study(-40).at}
     assert [each.result.acquired_at for each in found if not mine.unlike(each.result.patient)] == [wanted.at]

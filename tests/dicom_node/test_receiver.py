@@ -187,15 +187,6 @@ def test_own_objects_coming_back_leave_no_trace(tmp_path: Path) -> None:
         assert node.spool.counters()["dropped"] == 2
 
 
-def test_the_answer_to_our_own_retrieve_is_kept_and_starts_no_job(tmp_path: Path) -> None:
-    with Node(tmp_path) as node:
-        status = store_status(node.port, Scene(), originator_aet="CEUS_NODE", originator_id=7)
-        assert status == Status.SUCCESS
-        (record,) = node.spool.instances()
-    assert record.origin is Origin.RETRIEVE
-    assert not record.starts_jobs
-
-
 def test_a_stranger_is_turned_away_at_the_door(tmp_path: Path) -> None:
     with Node(tmp_path) as node:
         assert store_status(node.port, Scene(), calling="STRANGER") is None

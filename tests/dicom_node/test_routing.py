@@ -12,7 +12,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, HTJ2KLossless, ImplicitVRLi
 from dicom_node.acquisition import ArrivalKind, Origin, Peer, PeerRole
 from dicom_node.cine_decoders import VIDEO_SYNTAXES, decoder_for
 from dicom_node.config import Settings
-from dicom_node.inbox import IMPLEMENTATION_CLASS_UID
+from dicom_node.file_meta import IMPLEMENTATION_CLASS_UID
 from dicom_node.receiver import MAXIMUM_PDU_BYTES, receiver_settings
 from dicom_node.routing import (
     OWN_EQUIPMENT,
@@ -70,10 +70,11 @@ def test_one_of_our_outlines_that_a_viewer_edited_is_a_readers_whatever_equipmen
         assert (way.kind, way.keep) == (ArrivalKind.CONTOUR, True)
 
 
-def test_an_answer_to_our_own_retrieve_is_kept_whatever_it_is() -> None:
+def test_an_answer_to_our_own_retrieve_that_nobody_waits_for_any_longer_starts_nothing() -> None:
     assert origin_of(PACS, " NODE ", "node") is Origin.RETRIEVE
     for sop_class, model in ((SR, OWN_EQUIPMENT), (SR, "Viewer"), (CINE, "S1")):
-        assert route(Arrival(sop_class, 1, "", model, True, OWN_UID), PACS, Origin.RETRIEVE).keep
+        way = route(Arrival(sop_class, 1, "", model, True, OWN_UID), PACS, Origin.RETRIEVE)
+        assert (way.keep, way.status) == (False, Status.SUCCESS)
 
 
 def test_the_scanner_chooses_the_encoding_and_jpeg_xl_is_refused_while_it_can() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from dicom_node.acquisition import Origin
+from dicom_node.acquisition import Origin, Peer, PeerRole
 from dicom_node.config import Settings, load_settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import SourceGoneError
@@ -22,13 +22,14 @@ from dicom_node.spool import Spool
 from dicom_node.transport.requestor import RemoteNode
 from processing.simulation.scenes import TINY_BOLUS, bolus_scene
 from reports.findings_json import to_json
+from tests.dicom_node.network_scenes import Node as Receiving
 from tests.dicom_node.network_scenes import uid_of
 from tests.peers import LOOPBACK, Orthanc, free_ports
 from tests.reports.scenes import full_findings
 
 
-def node(folder: Path, port: int) -> Settings:
-    pacs = {"name": "pacs", "ae_title": "ORTHANC", "host": LOOPBACK, "port": port}
+def node(folder: Path, port: int, way: str = "get") -> Settings:
+    pacs = {"name": "pacs", "ae_title": "ORTHANC", "host": LOOPBACK, "port": port, "retrieve": way}
     settings = load_settings(None, node={"data_dir": folder}, destination=[pacs])
     DataFolder(folder).prepare()
     return settings
@@ -52,10 +53,13 @@ def retired(settings: Settings, cine: Path) -> Job:
 
 
 @pytest.mark.peers
-def test_a_retired_cine_comes_back_as_the_pacs_stores_it_and_starts_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["get", "move"])
+def test_a_retired_cine_comes_back_as_the_pacs_stores_it_and_starts_nothing(tmp_path: Path, way: str) -> None:
     cine = write_cine(bolus_scene(TINY_BOLUS), tmp_path, CineIdentity(datetime.now(UTC), study="retired"))  # JPEG
-    with Orthanc(tmp_path) as pacs:
-        settings = node(tmp_path / "data", pacs.dicom_port)
+    (port,) = free_ports(1)
+    receiver = Receiving(tmp_path / "data", port=port, peers=(Peer("ORTHANC", role=PeerRole.DESTINATION),))
+    with receiver, Orthanc(tmp_path, node_port=port) as pacs:
+        settings = node(tmp_path / "data", pacs.dicom_port, way)
         remote = RemoteNode(pacs.ae_title, LOOPBACK, pacs.dicom_port)
         assert all(outcome.delivered for _, outcome in send_files(remote, "SCANNER", [cine]))
         job = retired(settings, cine)
