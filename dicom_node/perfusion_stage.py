@@ -36,7 +36,7 @@ from reports.findings import (
 )
 from reports.pictures import Curve
 
-LEVEL_CODES = frozenset({"dynamic_range_default", "amplitude_from_order_only", "ratio_default_range"})
+LEVEL_CODES = frozenset({"default_dynamic_range", "tint_unknown", "default_dynamic_range_ratios"})
 """What the intake has already said of the levels, once for the whole cine, is not said again for every ROI."""
 
 

@@ -132,14 +132,14 @@ def level_limitations(
     percent = f"{100 * saturated_fraction:.2f} % of the ROI's pixels stood at full scale"
     if saturated_fraction > parameters.saturation_unreliable:
         text = f"{percent}: amplitudes are too low by an unknown amount."
-        yield Limitation("saturation", text, "degraded", (*AMPLITUDE_NAMES, "FT", "mTT"))
+        yield Limitation("roi_saturated", text, "degraded", (*AMPLITUDE_NAMES, "FT", "mTT"))
     elif saturated_fraction > parameters.saturation_note:
-        yield Limitation("saturation", f"{percent}: amplitudes read low.", "note", AMPLITUDE_NAMES)
+        yield Limitation("roi_saturated", f"{percent}: amplitudes read low.", "note", AMPLITUDE_NAMES)
     if order_only:
         text = "The tint of the contrast image could not be decoded: levels are only known to rise and fall."
-        yield Limitation("amplitude_from_order_only", text, "refused", (*AMPLITUDE_NAMES, "ratio"))
+        yield Limitation("tint_unknown", text, "refused", (*AMPLITUDE_NAMES, "ratio"))
     elif not dynamic_range_known:
         text = "Nobody declared the dynamic range: absolute amplitudes are withheld, timing has widened intervals."
-        yield Limitation("dynamic_range_default", text, "refused", AMPLITUDE_NAMES)
+        yield Limitation("default_dynamic_range", text, "refused", AMPLITUDE_NAMES)
         text = "Lesion to reference ratios rest on a default dynamic range: they may be off by 9 %."
-        yield Limitation("ratio_default_range", text, "degraded", ("ratio",))
+        yield Limitation("default_dynamic_range_ratios", text, "degraded", ("ratio",))

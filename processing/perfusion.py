@@ -154,7 +154,7 @@ def _r_squared(power: NDArray[np.float64], fitted: NDArray[np.float64]) -> float
     return float(1.0 - (rest @ rest) / max(float(((power - power.mean()) ** 2).sum()), 1e-300))
 
 
-LEVEL_CODES = frozenset({"dynamic_range_default", "amplitude_from_order_only"})
+LEVEL_CODES = frozenset({"default_dynamic_range", "tint_unknown"})
 
 
 def _refused_fields(limitations: tuple[Limitation, ...], by_levels: bool) -> frozenset[str]:

@@ -113,8 +113,8 @@ def test_recirculation_is_left_out_and_said() -> None:
 def test_saturated_pixels_are_noted_then_degrade_amplitudes() -> None:
     power = noisy(BOLUS.power(TIME_S))
     assert codes(fit_bolus(tic(power), levels=LevelQuality(saturated_fraction=0.001))) == {}
-    assert codes(fit_bolus(tic(power), levels=LevelQuality(saturated_fraction=0.005))) == {"saturation": "note"}
-    assert codes(fit_bolus(tic(power), levels=LevelQuality(saturated_fraction=0.02))) == {"saturation": "degraded"}
+    assert codes(fit_bolus(tic(power), levels=LevelQuality(saturated_fraction=0.005))) == {"roi_saturated": "note"}
+    assert codes(fit_bolus(tic(power), levels=LevelQuality(saturated_fraction=0.02))) == {"roi_saturated": "degraded"}
 
 
 def test_an_undeclared_dynamic_range_withholds_amplitudes_and_widens_timing() -> None:
@@ -123,7 +123,7 @@ def test_an_undeclared_dynamic_range_withholds_amplitudes_and_widens_timing() ->
     assert unknown.metrics.peak_enhancement_au is None
     assert unknown.metrics.auc_au_s is None
     assert unknown.unmasked.peak_enhancement_au is not None
-    assert codes(unknown) == {"dynamic_range_default": "refused", "ratio_default_range": "degraded"}
+    assert codes(unknown) == {"default_dynamic_range": "refused", "default_dynamic_range_ratios": "degraded"}
     for name in ("fall_time_s", "mean_transit_time_s", "time_to_peak_s"):
         narrow, wide = getattr(known.metrics, name), getattr(unknown.metrics, name)
         assert wide.value == narrow.value

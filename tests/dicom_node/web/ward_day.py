@@ -262,7 +262,7 @@ def findings(now: datetime, *, contrast: bool) -> Findings:
             saturated_fraction=0.012,
             motion_mm_p95=1.8,
             limitations=(
-                Limitation("saturation", "1.2 % of the lesion's pixels are saturated", "note", ("PE",)),
+                Limitation("roi_saturated", "1.2 % of the lesion's pixels are saturated", "note", ("PE",)),
                 Limitation(
                     "default_dynamic_range",
                     "the dynamic range is not known: 60 dB was assumed, so amplitudes are not comparable",
