@@ -93,11 +93,13 @@ def _overlaps(region: Box, contrast: Box) -> bool:
 
 
 def _assumed_range() -> tuple[Limitation, ...]:
+    assumed = f"{DEFAULT_DYNAMIC_RANGE_DB:.0f} dB was assumed"
     said = (
-        f"nobody declared the dynamic range of this scanner; {DEFAULT_DYNAMIC_RANGE_DB:.0f} dB was assumed: "
-        "absolute amplitudes are withheld, ratios are approximate (declare it in the site's profile)"
+        f"nobody declared the dynamic range of this scanner, {assumed}: absolute amplitudes are withheld (declare it "
+        "in the site's profile)"
     )
+    ratios = f"ratios rest on a dynamic range that nobody declared ({assumed}): they are approximate"
     return (
         Limitation("default_dynamic_range", said, "refused", AMPLITUDES),
-        Limitation("default_dynamic_range_ratios", said, "degraded", RATIOS),
+        Limitation("default_dynamic_range_ratios", ratios, "degraded", RATIOS),
     )
