@@ -19,6 +19,7 @@ from reports.result_object import ResultContext
 
 BODY_AREA = Area(24, 104, 1552, 1036)
 GAP = 16
+COUNTS = ("Vessels",)
 SHOWN = ("PE", "WiR", "AUC", "TTP", "RT", "mTT")
 """The page's places: amplitudes above, times below. A map that was withheld leaves its place empty, by name."""
 
@@ -94,7 +95,8 @@ def _draw_figures(page: Page, area: Area, result: SuperResolution) -> None:
         if figure is None or figure.value is None:
             continue
         y = area.y + 50 + index * step
-        value, _, interval = with_interval(figure.value, figure.low, figure.high).partition("  ")
+        shown = f"{figure.value:.0f}" if name in COUNTS else with_interval(figure.value, figure.low, figure.high)
+        value, _, interval = shown.partition("  ")
         words = f"{value} {unit_words(figure.unit)}".strip() + (f"  {interval}" if interval else "")
         page.text(area.x + 20, y, name, color=MUTED, fontsize=SMALL)
         page.text(area.right - 20, y, words, fontsize=SMALL, ha="right")
