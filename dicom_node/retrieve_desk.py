@@ -50,8 +50,8 @@ class RetrieveDesk:
             open_now = set(self._root.iterdir())
         except FileNotFoundError:
             return None
-        for gone in self._known.keys() - open_now:
-            del self._known[gone]
+        for gone in [folder for folder in list(self._known) if folder not in open_now]:
+            self._known.pop(gone, None)  # associations ask from threads of their own
         for folder in open_now:
             until, uids = self._wanted(folder)
             if sop_instance_uid in uids and time.time() < until:
