@@ -111,13 +111,15 @@ class AnalysisSettings(Section):
 
 
 class ComparisonSettings(Section):
-    """[comparison]: before and after. `baseline` "protocol": the rule of `[analysis] protocol`."""
+    """[comparison]: before and after. `baseline` "protocol": the rule of `[analysis] protocol`. `look_again_min`: how
+    long after a job a PACS is asked again for what came late."""
 
     baseline: Literal["protocol", "nearest", "first"] = "protocol"
     within_h: float | None = Field(default=None, gt=0, description="none = the rule's own")
     within_study: bool = False
     repeatability: Path | None = None
     wait_s: float = Field(default=20.0, gt=0, le=600, description="for each PACS; then the report goes without")
+    look_again_min: tuple[Annotated[float, Field(gt=0, le=43200)], ...] = (10.0, 60.0, 360.0, 1440.0)
 
 
 class ModelSettings(Section):
@@ -271,7 +273,7 @@ def result_digest(settings: Settings, profile_name: str) -> str:
         "analysis": settings.analysis.model_dump(mode="json"),
         "models": settings.models.model_dump(mode="json"),
         "report": settings.report.model_dump(mode="json"),
-        "comparison": settings.comparison.model_dump(mode="json", exclude={"wait_s"}),
+        "comparison": settings.comparison.model_dump(mode="json", exclude={"wait_s", "look_again_min"}),
         "profile": profile_digest(settings, profile_name),
     }
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()

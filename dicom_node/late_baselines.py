@@ -1,8 +1,8 @@
 """A baseline that comes late, is corrected, or turns out unsure: every comparison that it changes is made anew.
 
-Looked at whenever a job of the patient has been measured. The choice is repeated from what lies on disk, with the
-PACS's answer as it was; where it now falls on other figures, the acquisition gets a new revision. Nothing sent is
-overwritten.
+Looked at whenever a job of the patient has been measured, and when a second look at a PACS finds a report. The choice
+is repeated from what lies on disk; where it now falls on other figures, the acquisition gets a new revision. Nothing
+sent is overwritten.
 """
 
 from __future__ import annotations
@@ -40,12 +40,31 @@ def revise_comparisons(settings: Settings, measured: Job, now: datetime) -> list
     ordered = []
     for job in newest_revisions(theirs):
         reason = "" if job.acquisition in done else _reason(settings, folder, job)
-        if reason and all(Path(file).is_file() for file in job.files):
-            ordered.append(book.revise(replace(job, prompted_by=measured.name), reason, now))
-            log.info("comparison made anew", job=job.name, reason=reason, revision=ordered[-1].revision)
-        elif reason:
-            log.warning("comparison not made anew: its cine has gone", job=job.name, reason=reason)
+        if reason:
+            ordered += _revised(book, replace(job, prompted_by=measured.name), reason, now)
     return ordered
+
+
+def revise_after_news(settings: Settings, now: datetime) -> list[Job]:
+    """The same for each job for which a second look found a report in a PACS (`dicom_node.second_looks`)."""
+    folder = DataFolder(settings.node.data_dir)
+    book, ordered = JobBook(folder.jobs), []
+    for news in sorted(folder.priors.glob("*.news")):
+        for job in newest_revisions(book.all()):
+            if job.name == news.stem and (reason := _reason(settings, folder, job)):
+                ordered += _revised(book, replace(job, prompted_by=f"news for {job.name}"), reason, now)
+        news.unlink(missing_ok=True)
+    return ordered
+
+
+def _revised(book: JobBook, job: Job, reason: str, now: datetime) -> list[Job]:
+    """The next revision; none where the cine has gone."""
+    if not all(Path(file).is_file() for file in job.files):
+        log.warning("comparison not made anew: its cine has gone", job=job.name, reason=reason)
+        return []
+    revised = book.revise(job, reason, now)
+    log.info("comparison made anew", job=job.name, reason=reason, revision=revised.revision)
+    return [revised]
 
 
 def _reason(settings: Settings, folder: DataFolder, job: Job) -> str:

@@ -6,7 +6,7 @@ Fetched by the role that talks DICOM, kept in one folder a job, read by the chil
     priors/<job>/<n>/sr.dcm         an earlier report; sc_summary.dcm beside the one that the rule falls on
 
 A PACS that does not answer costs its `wait_s` and a limitation, never the report. The folder appears whole, so that a
-retry compares with the same.
+retry compares with the same; only a second look (`second_looks`) adds to it, when the job has been measured.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,7 @@ from dicom_node.errors import ConfigurationError, UnreachableError
 from dicom_node.jobs import Job
 from dicom_node.results import SUMMARY, write_json
 from dicom_node.retrieving import FoundSeries, SeriesQuery, WantedInstances
+from dicom_node.spool import file_stem
 from processing.limitations import Limitation
 from reports.baseline_choice import choose_baseline
 from reports.comparable import ComparableResult, PatientIdentity
@@ -42,6 +44,7 @@ from reports.read_back.report import STRUCTURED_REPORTS
 
 log = structlog.get_logger()
 
+ANSWER = "answer.json"
 OUR_SERIES = "CEUS measurements"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 MOST_REPORTS = 40
@@ -58,34 +61,70 @@ def sources_of(settings: Settings) -> tuple[DestinationSettings, ...]:
 
 def retrieve(settings: Settings, job: Job) -> None:
     """Ask every PACS for the job's patient, into the job's folder of priors; done before, it is not done again."""
-    folder = DataFolder(settings.node.data_dir)
-    final = folder.priors / job.name
-    if (final / "answer.json").is_file():
+    final = DataFolder(settings.node.data_dir).priors / job.name
+    if (final / ANSWER).is_file():
         return
-    draft = folder.priors / f".{job.name}.draft"
+    with _draft(final) as draft:
+        failures = _ask_all(settings, job, draft)
+        write_json(draft / ANSWER, {"asked": [d.name for d in sources_of(settings)], "failures": failures})
+        shutil.rmtree(final, ignore_errors=True)
+        draft.replace(final)
+    log.info("earlier results", job=job.name, reports=len(list(final.glob(f"*/{REPORT}"))), failures=len(failures))
+
+
+def look_again(settings: Settings, job: Job) -> bool:
+    """Ask once more, after the job was measured; whether a report came that it did not know, and now does."""
+    final = DataFolder(settings.node.data_dir).priors / job.name
+    known = {each.result.sr_sop_instance_uid for each in from_folders(_report_folders(final))}
+    with _draft(final) as draft:
+        _ask_all(settings, job, draft, pictures=False)
+        found = {each.result.sr_sop_instance_uid: each for each in from_folders(_report_folders(draft))}
+        fresh = found.keys() - known
+        for uid in fresh:
+            found[uid].report.parent.replace(final / f"later-{file_stem(uid)}")
+    log.info("looked again for earlier results", job=job.name, fresh=len(fresh))
+    return bool(fresh)
+
+
+@contextmanager
+def _draft(final: Path) -> Iterator[Path]:
+    """An empty folder beside the final one; what a crash left in it, and what is left at the end, goes."""
+    draft = final.with_name(f".{final.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    failures = {}
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _report_folders(folder: Path) -> list[Path]:
+    return sorted(report.parent for report in folder.glob(f"*/{REPORT}"))
+
+
+def _ask_all(settings: Settings, job: Job, draft: Path, *, pictures: bool = True) -> dict[str, str]:
+    """Ask every source; the sentence of each that could not be asked."""
+    failures: dict[str, str] = {}
     header = _header(job)
-    if header is not None:
-        for destination in sources_of(settings):
-            asking = Asking(settings, destination, time.monotonic() + settings.comparison.wait_s)
-            try:
-                _ask(asking, job, header, draft)
-            except (UnreachableError, ConfigurationError, OSError) as error:
-                failures[destination.name] = str(error)
-                log.warning("earlier results not had", job=job.name, destination=destination.name, reason=str(error))
-    write_json(draft / "answer.json", {"asked": [d.name for d in sources_of(settings)], "failures": failures})
-    shutil.rmtree(final, ignore_errors=True)
-    draft.replace(final)
-    log.info("earlier results", job=job.name, reports=len(list(final.glob(f"*/{REPORT}"))), failures=len(failures))
+    if header is None:
+        return failures
+    for destination in sources_of(settings):
+        asking = Asking(settings, destination, time.monotonic() + settings.comparison.wait_s)
+        try:
+            _ask(asking, header, draft)
+            if pictures:
+                _fetch_picture(asking, job, header, draft)
+        except (UnreachableError, ConfigurationError, OSError) as error:
+            failures[destination.name] = str(error)
+            log.warning("earlier results not had", job=job.name, destination=destination.name, reason=str(error))
+    return failures
 
 
 def retrieved(settings: Settings, job: Job) -> tuple[list[EarlierResult], tuple[Limitation, ...]]:
     """What came of `retrieve`, awaited for as long as the PACS may take; a limitation for each that did not answer."""
     sources = sources_of(settings)
     folder = DataFolder(settings.node.data_dir).priors / job.name
-    answer = folder / "answer.json"
+    answer = folder / ANSWER
     limit_s = time.monotonic() + len(sources) * settings.comparison.wait_s + GRACE_S
     while sources and not answer.is_file() and time.monotonic() < limit_s:
         time.sleep(LOOK_S)  # another process fetches; nothing announces a file
@@ -94,7 +133,7 @@ def retrieved(settings: Settings, job: Job) -> tuple[list[EarlierResult], tuple[
     if not answer.is_file():
         return [], (_not_asked("the sender", "it did not look in time"),)
     failures = json.loads(answer.read_text(encoding="utf-8"))["failures"]
-    found = list(from_folders(sorted(report.parent for report in folder.glob(f"*/{REPORT}"))))
+    found = list(from_folders(_report_folders(folder)))
     return found, tuple(_not_asked(name, sentence) for name, sentence in failures.items())
 
 
@@ -135,7 +174,7 @@ def _header(job: Job) -> _Header | None:
     return _Header(patient, facts.acquired_at, expected)
 
 
-def _ask(asking: Asking, job: Job, header: _Header, folder: Path) -> None:
+def _ask(asking: Asking, header: _Header, folder: Path) -> None:
     settings = asking.settings
     rule = choice_terms(settings).rule
     first_day = (header.acquired_at - timedelta(hours=rule.within_h)).date() - timedelta(days=1)  # study before cine
@@ -145,7 +184,6 @@ def _ask(asking: Asking, job: Job, header: _Header, folder: Path) -> None:
         wanted = WantedInstances(series.study_instance_uid, series.series_instance_uid, tuple(STRUCTURED_REPORTS))
         for path in asking.get(wanted, folder):
             _keep_report(path, folder)
-    _fetch_picture(asking, job, header, folder)
 
 
 def _last_day(header: _Header) -> date:
@@ -176,7 +214,7 @@ def _keep_report(path: Path, folder: Path) -> None:
 def _fetch_picture(asking: Asking, job: Job, header: _Header, folder: Path) -> None:
     """The summary page of the report that the rule will fall on, unless the node has that report itself."""
     data = DataFolder(asking.settings.node.data_dir)
-    fetched = list(from_folders(report.parent for report in folder.glob(f"*/{REPORT}")))
+    fetched = list(from_folders(_report_folders(folder)))
     known = [*from_history(data, job), *fetched]
     choice = choose_baseline(header.expected, [e.result for e in known], choice_terms(asking.settings))
     chosen = next((each for each in fetched if each.result is choice.baseline), None)

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -27,12 +28,11 @@ from dicom_node.spool import Spool
 
 if TYPE_CHECKING:  # each role imports what it needs: the receiver starts without engine and numeric stack
     from dicom_node import engine
-    from dicom_node.commitment_keeper import CommitmentKeeper
 
 log = structlog.get_logger()
 
 PULSE = service_notify.Pulse()
-_OTHER_SENDER_S = 5.0  # how soon another machine's sender takes over the commitments of one that is gone
+_OTHER_SENDER_S = 5.0  # how soon another machine's sender takes over the watches of one that is gone
 DELIVERIES_AT_ONCE = 4
 """For each destination: enough to hide a slow PACS's latency, few enough for its association limit."""
 
@@ -65,6 +65,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     from dicom_node.arrivals import Arrivals, watch
     from dicom_node.contour_arrivals import ContourArrivals
     from dicom_node.jobs import JobBook
+    from dicom_node.late_baselines import revise_after_news
     from dicom_node.numeric_children import MemoryBudget, NumericChildren, cores, machine_memory_mb
     from dicom_node.repeatability_table import read_table
     from dicom_node.retention import Keeper
@@ -94,6 +95,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 
             def look_after() -> None:
                 grant_wishes(settings)
+                revise_after_news(settings, datetime.now(UTC))
                 orders.place_unfinished()
                 keeper.tidy_when_due(datetime.now(UTC))
 
@@ -109,6 +111,7 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
     from dicom_node.audit_forwarding import AuditForwarder
     from dicom_node.commitment_keeper import CommitmentKeeper
     from dicom_node.jobs import JobBook
+    from dicom_node.second_looks import SecondLooks
     from dicom_node.tls import remote_node
 
     for destination in settings.destination:
@@ -122,7 +125,11 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
         log.info("sending", destinations=[d.name for d in settings.destination])
         for destination in settings.destination:
             keeper = CommitmentKeeper(settings, destination, workflow.order_delivery)
-            keepers.enter_context(_commitments_kept(folder, keeper, stop))
+            lock = folder.roles / f"commitments.{destination.name}.lock"
+            keepers.enter_context(_kept(lock, f"commitments of {destination.name}", keeper.watch, stop))
+        looks = SecondLooks(settings)
+        if looks.wanted:
+            keepers.enter_context(_kept(folder.roles / "second_looks.lock", "second looks", looks.watch, stop))
         if settings.audit.syslog_host:
             post = AuditForwarder(settings)
             keepers.enter_context(_in_thread("audit forwarding", lambda: post.watch(stop)))
@@ -130,18 +137,17 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
 
 
 @contextmanager
-def _commitments_kept(folder: DataFolder, keeper: CommitmentKeeper, stop: threading.Event) -> Iterator[None]:
-    """A thread that keeps a destination's commitments, for as long as no other sender does."""
+def _kept(lock: Path, name: str, watch: Callable[[threading.Event], None], stop: threading.Event) -> Iterator[None]:
+    """A thread that keeps watch for as long as no other sender does."""
 
     def keep() -> None:
-        lock = folder.roles / f"commitments.{keeper.destination.name}.lock"
         while not stop.is_set():
             with role_locks.only_one(lock) as mine:
                 if mine:
-                    keeper.watch(stop)
+                    watch(stop)
             stop.wait(_OTHER_SENDER_S)
 
-    with _in_thread(f"commitments of {keeper.destination.name}", keep):
+    with _in_thread(name, keep):
         yield
 
 
