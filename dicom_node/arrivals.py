@@ -81,8 +81,9 @@ class Arrivals:
         if earlier is None:
             self._jobs.write(job)
         else:  # what a reader outlined stays outlined
-            drawn, files, same = earlier.contours, earlier.contour_files, earlier.confirmed_lesion
-            job = replace(job, contours=drawn, contour_files=files, confirmed_lesion=same)
+            drawn, files = earlier.contours, earlier.contour_files
+            same, by = earlier.confirmed_lesion, earlier.confirmed_by
+            job = replace(job, contours=drawn, contour_files=files, confirmed_lesion=same, confirmed_by=by)
             job = self._jobs.revise(job, "a further clip of the same injection arrived", now)
         for uid in uids:
             self._spool.mark_consumed(uid, job.name)

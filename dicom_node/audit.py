@@ -208,9 +208,10 @@ def trail_of(settings: Settings, process: str) -> AuditTrail:
 
 
 def person(address: str = "", name: str = "") -> Participant:
-    """Who sits at this machine, or at that address: the page has no login and knows no more of its visitor."""
+    """Who sits at this machine, or at that address: the page has no login and knows no more of its visitor than the
+    name that he gives."""
     if address:
-        return Participant(f"visitor@{address}", is_requestor=True, address=address)
+        return Participant(f"visitor@{address}", name, is_requestor=True, address=address)
     try:
         login = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

@@ -29,8 +29,8 @@ class Job:
     `profile` the one used. `contours`: what readers sent back for it, as SOP Instance UIDs, oldest first, with their
     `contour_files`; they lie in the spool as long as the job does. `patient_key`: whose, as a hash; "" where nobody
     said. `prompted_by`: the job whose result gave this one another baseline. `confirmed_lesion`: tracking UID of the
-    earlier lesion that a reader says is this one. `failure` is the sentence that ended it. `attempt` counts manual
-    retries.
+    earlier lesion that a reader says is this one, and `confirmed_by` who that was. `failure` is the sentence that
+    ended it. `attempt` counts manual retries.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Job:
     patient_key: str = ""
     prompted_by: str = ""
     confirmed_lesion: str = ""
+    confirmed_by: str = ""
 
     @property
     def workflow_id(self) -> str:

@@ -31,8 +31,8 @@ from dicom_node.config import DestinationSettings, Settings
 from dicom_node.data_folder import DataFolder
 from dicom_node.earlier_results import REPORT, EarlierResult, from_folders, from_history, from_report
 from dicom_node.errors import ConfigurationError, UnreachableError
-from dicom_node.jobs import Job
-from dicom_node.results import SUMMARY, write_json
+from dicom_node.jobs import Job, JobBook
+from dicom_node.results import SUMMARY, ResultFolder, write_json
 from dicom_node.retrieving import FoundSeries, SeriesQuery, WantedInstances
 from dicom_node.spool import file_stem
 from processing.limitations import Limitation
@@ -75,13 +75,11 @@ def retrieve(settings: Settings, job: Job) -> None:
 def look_again(settings: Settings, job: Job) -> bool:
     """Ask once more, after the job was measured; whether a report came that it did not know, and now does."""
     final = DataFolder(settings.node.data_dir).priors / job.name
-    known = {each.result.sr_sop_instance_uid for each in from_folders(_report_folders(final))}
     with _draft(final) as draft:
         _ask_all(settings, job, draft, pictures=False)
-        found = {each.result.sr_sop_instance_uid: each for each in from_folders(_report_folders(draft))}
-        fresh = found.keys() - known
-        for uid in fresh:
-            found[uid].report.parent.replace(final / f"later-{file_stem(uid)}")
+        fresh = list(from_folders(_report_folders(draft)))
+        for each in fresh:
+            each.report.parent.replace(final / f"later-{file_stem(each.result.sr_sop_instance_uid)}")
     log.info("looked again for earlier results", job=job.name, fresh=len(fresh))
     return bool(fresh)
 
@@ -108,10 +106,11 @@ def _ask_all(settings: Settings, job: Job, draft: Path, *, pictures: bool = True
     header = _header(job)
     if header is None:
         return failures
+    here = _series_here(DataFolder(settings.node.data_dir), job)
     for destination in sources_of(settings):
         asking = Asking(settings, destination, time.monotonic() + settings.comparison.wait_s)
         try:
-            _ask(asking, header, draft)
+            _ask(asking, header, draft, here)
             if pictures:
                 _fetch_picture(asking, job, header, draft)
         except (UnreachableError, ConfigurationError, OSError) as error:
@@ -174,13 +173,22 @@ def _header(job: Job) -> _Header | None:
     return _Header(patient, facts.acquired_at, expected)
 
 
-def _ask(asking: Asking, header: _Header, folder: Path) -> None:
+def _series_here(data: DataFolder, job: Job) -> frozenset[str]:
+    """Series of the reports that need not be fetched: this node's own of the patient, and what came before."""
+    theirs = [other for other in JobBook(data.jobs).all() if job.patient_key and other.patient_key == job.patient_key]
+    reports = [ResultFolder(data.results, other.acquisition, other.name).path / REPORT for other in theirs]
+    reports += [folder / REPORT for folder in _report_folders(data.priors / job.name)]
+    tags = ["SeriesInstanceUID"]
+    return frozenset(str(pydicom.dcmread(r, specific_tags=tags).SeriesInstanceUID) for r in reports if r.is_file())
+
+
+def _ask(asking: Asking, header: _Header, folder: Path, here: frozenset[str]) -> None:
     settings = asking.settings
     rule = choice_terms(settings).rule
     first_day = (header.acquired_at - timedelta(hours=rule.within_h)).date() - timedelta(days=1)  # study before cine
     query = SeriesQuery(header.patient.patient_id, "SR", first_day, _last_day(header))
     ours = [s for s in asking.find(query) if not s.description or s.description.startswith(OUR_SERIES)]
-    for series in _most_telling(ours):
+    for series in _most_telling([each for each in ours if each.series_instance_uid not in here]):
         wanted = WantedInstances(series.study_instance_uid, series.series_instance_uid, tuple(STRUCTURED_REPORTS))
         for path in asking.get(wanted, folder):
             _keep_report(path, folder)

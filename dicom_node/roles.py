@@ -82,11 +82,9 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     memory = MemoryBudget(settings.node.memory_mb or machine_memory_mb() // 2)
     here = workflow.Workplace(settings, folder, JobBook(folder.jobs), children, memory)
     workflow.open_workplace(here)
-    queues = [engine.QueueSpec(engine.ANALYSIS_QUEUE, workers)]
-    known = [engine.QueueSpec(engine.delivery_queue(d.name), DELIVERIES_AT_ONCE) for d in settings.destination]
-    known.append(engine.QueueSpec(engine.PRIORS_QUEUE, PRIORS_AT_ONCE))
     spool = Spool(folder.spool)
-    with _engine(settings, "analysis", queues, known), role_locks.only_one(folder.assembler_lock) as mine:
+    queues = [engine.QueueSpec(engine.ANALYSIS_QUEUE, workers)], _queues_of_sender(settings)
+    with _engine(settings, "analysis", *queues), role_locks.only_one(folder.assembler_lock) as mine:
         orders = workflow.Orders(here)
         log.info("working", children=workers, assembler=mine)
         if mine:
@@ -107,7 +105,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 
 def run_sender(settings: Settings, stop: threading.Event) -> None:
     """Deliver until `stop` is set."""
-    from dicom_node import engine, workflow
+    from dicom_node import workflow
     from dicom_node.audit_forwarding import AuditForwarder
     from dicom_node.commitment_keeper import CommitmentKeeper
     from dicom_node.jobs import JobBook
@@ -119,9 +117,7 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
     folder = DataFolder(settings.node.data_dir)
     folder.prepare()
     workflow.open_workplace(workflow.Workplace(settings, folder, JobBook(folder.jobs)))
-    queues = [engine.QueueSpec(engine.delivery_queue(d.name), DELIVERIES_AT_ONCE) for d in settings.destination]
-    queues.append(engine.QueueSpec(engine.PRIORS_QUEUE, PRIORS_AT_ONCE))
-    with _engine(settings, "delivery", queues, []), ExitStack() as keepers:
+    with _engine(settings, "delivery", _queues_of_sender(settings), []), ExitStack() as keepers:
         log.info("sending", destinations=[d.name for d in settings.destination])
         for destination in settings.destination:
             keeper = CommitmentKeeper(settings, destination, workflow.order_delivery)
@@ -134,6 +130,13 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
             post = AuditForwarder(settings)
             keepers.enter_context(_in_thread("audit forwarding", lambda: post.watch(stop)))
         stop.wait()
+
+
+def _queues_of_sender(settings: Settings) -> list[engine.QueueSpec]:
+    from dicom_node import engine
+
+    deliveries = [engine.QueueSpec(engine.delivery_queue(d.name), DELIVERIES_AT_ONCE) for d in settings.destination]
+    return [*deliveries, engine.QueueSpec(engine.PRIORS_QUEUE, PRIORS_AT_ONCE)]
 
 
 @contextmanager

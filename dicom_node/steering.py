@@ -21,7 +21,7 @@ from dicom_node.results import ResultFolder
 from dicom_node.sending import SendOutcome, send_files
 from dicom_node.site_profiles import job_profile
 from dicom_node.tls import remote_node
-from dicom_node.wishes import WishBox
+from dicom_node.wishes import Wish, WishBox
 
 log = structlog.get_logger()
 
@@ -52,10 +52,11 @@ def retry(settings: Settings, name: str) -> str:
     return f"ordered try {again.attempt + 1} of job {job.name}"
 
 
-def confirm(settings: Settings, name: str) -> str:
+def confirm(settings: Settings, name: str, by: str = "") -> str:
     """A reader's word that the lesion of a job is the one of its baseline: a new revision shares the tracking UID.
 
-    Raises UnknownJobError, and ConfigurationError where there is no unconfirmed comparison.
+    by: who says so; "" = whoever runs this process. Raises UnknownJobError, and ConfigurationError where there is no
+    unconfirmed comparison.
     """
     folder = DataFolder(settings.node.data_dir)
     book = JobBook(folder.jobs)
@@ -65,7 +66,8 @@ def confirm(settings: Settings, name: str) -> str:
         raise ConfigurationError(f"job {name} was not compared with an earlier lesion, so there is no match to confirm")
     if lesion == job.confirmed_lesion:
         raise ConfigurationError(f"the lesion of job {name} is confirmed already")
-    new = book.revise(replace(job, confirmed_lesion=lesion), "lesion match confirmed by a reader", datetime.now(UTC))
+    told = replace(job, confirmed_lesion=lesion, confirmed_by=by or person().user_id)
+    new = book.revise(told, "lesion match confirmed by a reader", datetime.now(UTC))
     return f"ordered revision {new.revision} of acquisition {new.acquisition} as job {new.name}"
 
 
@@ -96,11 +98,17 @@ def grant_wishes(settings: Settings) -> None:
     box = WishBox(DataFolder(settings.node.data_dir).wishes)
     for wish in box.waiting():
         try:
-            outcome = retry(settings, wish.job) if wish.deed == "retry" else cancel(settings, wish.job)
+            outcome = _grant(settings, wish)
             log.info("asked for on the page", deed=wish.deed, outcome=outcome)
         except NodeError as error:
             log.error("asked for on the page in vain", deed=wish.deed, job=wish.job, reason=str(error))
         box.done(wish)
+
+
+def _grant(settings: Settings, wish: Wish) -> str:
+    if wish.deed == "confirm":
+        return confirm(settings, wish.job, wish.by)
+    return retry(settings, wish.job) if wish.deed == "retry" else cancel(settings, wish.job)
 
 
 def send_paths(settings: Settings, paths: Sequence[Path], destination: str) -> Iterator[tuple[Path, SendOutcome]]:

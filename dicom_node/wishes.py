@@ -1,7 +1,8 @@
 """What people ask for on the page: kept on disk until the worker has done it.
 
 The web role may neither compute nor make memory executable, and trying a job again means reading its header anew; so it
-only writes the wish down. A wish is an empty file: asking twice is asking once, and a crash loses none.
+only writes the wish down. A wish is a file with the name of who asks, where he gave one: asking twice is asking once,
+and a crash loses none.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Deed = Literal["retry", "cancel"]
-DEEDS: tuple[Deed, ...] = ("retry", "cancel")
+Deed = Literal["retry", "cancel", "confirm"]
+DEEDS: tuple[Deed, ...] = ("retry", "cancel", "confirm")
 
 
 @dataclass(frozen=True)
 class Wish:
-    """One job and what is to be done with it."""
+    """One job and what is to be done with it; `by`: the reader who confirms a lesion match."""
 
     job: str
     deed: Deed
+    by: str = ""
 
 
 class WishBox:
@@ -32,7 +34,7 @@ class WishBox:
     def put(self, wish: Wish) -> None:
         """Keep a wish durably. The job must be a known one: its name becomes a file's."""
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file(wish).touch()
+        self._file(wish).write_text(wish.by, encoding="utf-8")
         folder = os.open(self._root, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -41,7 +43,8 @@ class WishBox:
 
     def waiting(self) -> list[Wish]:
         """Every wish that is not done yet."""
-        return [Wish(file.stem, deed) for deed in DEEDS for file in sorted(self._root.glob(f"*.{deed}"))]
+        files = [(deed, file) for deed in DEEDS for file in sorted(self._root.glob(f"*.{deed}"))]
+        return [Wish(file.stem, deed, file.read_text(encoding="utf-8")) for deed, file in files]
 
     def done(self, wish: Wish) -> None:
         """Take the wish out."""

@@ -1,13 +1,15 @@
-"""The routes: which address shows what, and the two things that a page may ask for (retry, cancel)."""
+"""The routes: which address shows what, and the three things that a page may ask for (retry, cancel, confirm)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -25,6 +27,8 @@ from dicom_node.wishes import Deed, Wish
 
 log = structlog.get_logger()
 
+MOST_FORM_BYTES = 4096
+LONGEST_NAME = 64
 STATIC = Path(__file__).parent / "static"
 
 
@@ -40,6 +44,7 @@ def application(site: Site) -> Starlette:
             Route("/jobs/{job}/pictures/{file}", handlers.picture),
             Route("/jobs/{job}/retry", handlers.retry, methods=["POST"]),
             Route("/jobs/{job}/cancel", handlers.cancel, methods=["POST"]),
+            Route("/jobs/{job}/confirm", handlers.confirm, methods=["POST"]),
             Route("/healthz", handlers.health),
             Route("/readyz", handlers.ready),
             Route("/metrics", handlers.metrics),
@@ -62,6 +67,13 @@ def templates() -> Environment:
     for name in ("local_time", "scanner_time", "duration", "number", "unit", "state", "plural"):
         environment.filters[name] = getattr(words, name)
     return environment
+
+
+def reader_name(form: bytes) -> str:
+    """The name in the confirmation's form (application/x-www-form-urlencoded); "" where none is legible."""
+    (given, *_) = parse_qs(form.decode("ascii", "replace")).get("reader", [""])
+    name = " ".join(given.split())
+    return name if name.isprintable() and len(name) <= LONGEST_NAME else ""
 
 
 class _Handlers:
@@ -96,11 +108,23 @@ class _Handlers:
     def cancel(self, request: Request) -> Response:
         return self._ask(request, "cancel")
 
-    def _ask(self, request: Request, deed: Deed) -> Response:
-        wish = Wish(request.path_params["job"], deed)
+    async def confirm(self, request: Request) -> Response:
+        """A reader says that the lesion is the baseline's, under his name: there is no login that would know it."""
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_FORM_BYTES:
+                raise HTTPException(413)
+        reader = reader_name(body)
+        if not reader:
+            raise HTTPException(400, "A lesion match is confirmed under the reader's name: go back and give it.")
+        return await run_in_threadpool(self._ask, request, "confirm", reader)
+
+    def _ask(self, request: Request, deed: Deed, by: str = "") -> Response:
+        wish = Wish(request.path_params["job"], deed, by)
         self._site.ask(wish)
         log.info("asked for on the page", deed=wish.deed, job=wish.job)
-        visitor = person(request.client.host if request.client else "unknown")
+        visitor = person(request.client.host if request.client else "unknown", by)
         trail = trail_of(self._site.settings, "web")
         trail.alert(RESTRICTED_FUNCTION, f"{deed} asked for on the page", visitor, ("job", wish.job), failed=False)
         return RedirectResponse(f"/jobs/{wish.job}", status_code=303)
@@ -127,6 +151,8 @@ class _Handlers:
     def http_error(self, _request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         sentence = "There is no such page." if status == 404 else "That is not offered here."
+        if isinstance(error, HTTPException) and status == 400:
+            sentence = error.detail
         return self._page("error.html", {**pages.frame(self._site), "sentence": sentence}, status)
 
     def _page(self, template: str, content: dict[str, Any], status: int = 200) -> Response:

@@ -79,10 +79,11 @@ def job(site: Site, name: str) -> dict[str, Any]:
     view = site.view()
     card = view.board.job(name)
     folder = _folder(site, card)
-    findings = None
+    findings, matched = None, False
     if card.result is not None and not card.result.fault:
         try:
-            findings = findings_view(load_findings(folder))
+            loaded = load_findings(folder)
+            findings, matched = findings_view(loaded), _is_unconfirmed(loaded.get("comparison") or {})
         except (OSError, ValueError) as error:
             raise NodeError(f"the findings of job {name} cannot be read: {error}") from error
     others = [other for other in view.board.jobs if other.acquisition == card.acquisition and other.name != name]
@@ -95,10 +96,17 @@ def job(site: Site, name: str) -> dict[str, Any]:
         "findings": findings,
         "pictures": pictures(folder),
         "others": others,
+        "may_confirm": matched and card.latest and card.state in ("delivered", "measured") and not card.asked,
         "settled": card.state in ("delivered", "measured", "failed") and not card.asked,
         "may_retry": card.state == "failed" and not card.asked,
         "may_cancel": card.state in ("waiting", "measuring", "delivering") and not card.asked,
     }
+
+
+def _is_unconfirmed(comparison: Mapping[str, Any]) -> bool:
+    """Whether the lesion was matched with an earlier one, and no reader has said yet that they are the same."""
+    match = comparison.get("match")
+    return bool(comparison.get("performed") and match and not match.get("confirmed"))
 
 
 def result_folder(site: Site, name: str) -> Path:

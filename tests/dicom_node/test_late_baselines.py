@@ -10,7 +10,8 @@ import pytest
 from dicom_node.errors import ConfigurationError
 from dicom_node.jobs import Job, JobBook
 from dicom_node.late_baselines import CORRECTED, LATE, UNSURE, revise_comparisons
-from dicom_node.steering import confirm
+from dicom_node.steering import confirm, grant_wishes
+from dicom_node.wishes import Wish, WishBox
 from tests.dicom_node.history_scenes import History, Study
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -87,8 +88,10 @@ def test_a_readers_word_shares_the_tracking_uid_and_settles_the_match(history: H
     before, now = history.measure(Study(-24)), history.measure(Study(0))
     with pytest.raises(ConfigurationError, match="no match to confirm"):
         confirm(history.settings, before.name)
-    assert "revision 2" in confirm(history.settings, now.name)
+    WishBox(history.folder.wishes).put(Wish(now.name, "confirm", "Dr. Müller"))
+    grant_wishes(history.settings)
     (ordered,) = (job for job in JobBook(history.folder.jobs).all() if job.confirmed_lesion)
     assert ordered.acquisition == now.acquisition
     assert ordered.reason == "lesion match confirmed by a reader"
+    assert (ordered.revision, ordered.confirmed_by) == (2, "Dr. Müller")
     assert ordered.confirmed_lesion == Study(-24).findings().rois[0].tracking_uid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from dicom_node.spool import Spool
 from dicom_node.steering import grant_wishes
 from dicom_node.web import words
 from dicom_node.wishes import Wish, WishBox
+from reports.findings import Baseline, Comparison, LesionMatch
+from reports.findings_json import from_json, to_json
 from tests.dicom_node.web.conftest import Pages, all_parts_alive, free_port, served
 from tests.dicom_node.web.ward_day import PATIENT_ID, PATIENT_NAME, WardDay
 
@@ -109,7 +112,7 @@ def test_a_foreign_page_cannot_press_the_buttons(pages: Pages, day: WardDay) -> 
         {"Origin": "null", "Host": own},
         {"Host": own},
     ):
-        for action in ("retry", "cancel"):
+        for action in ("retry", "cancel", "confirm"):
             assert pages.ask("POST", f"/jobs/{FAILED}/{action}", **headers).status == 403
     assert WishBox(day.folder.wishes).waiting() == []
 
@@ -131,6 +134,46 @@ def test_a_button_writes_a_wish_and_rings_the_worker(tmp_path: Path) -> None:
     audited = [line for file in DataFolder(tmp_path).audit.iterdir() for line in file.read_text().splitlines()]
     assert len(audited) == 2, "each press, and nothing for jobs that are not there"
     assert all('UserID="visitor@127.0.0.1"' in line and 'ParticipantObjectID="job"' in line for line in audited)
+
+
+def compared(node: WardDay, name: str, *, confirmed: bool = False) -> None:
+    """A job whose lesion was matched with an earlier one."""
+    folder = node.measure(node.order(name, 1.0)).path
+    findings = from_json((folder / "findings.json").read_text(encoding="utf-8"))
+    baseline = Baseline("2.25.1", "2.25.2", datetime(2026, 11, 1, 9, 30, tzinfo=UTC), "nearest earlier within 72 h")
+    comparison = Comparison(True, None, baseline, match=LesionMatch(None, confirmed))
+    (folder / "findings.json").write_text(to_json(replace(findings, comparison=comparison)), encoding="utf-8")
+
+
+def test_a_reader_confirms_a_lesion_match_under_his_name_and_it_is_audited(tmp_path: Path) -> None:
+    settings = load_settings(None, node={"data_dir": tmp_path, "port": 1}, audit={"enabled": True})
+    DataFolder(tmp_path).prepare()
+    node = WardDay(settings, datetime.now(UTC))
+    compared(node, "job")
+    compared(node, "settled", confirmed=True)
+    node.measure(node.order("alone", 1.0))
+    question = "Is it the same lesion?"
+    with served(settings) as pages:
+        shown = {name: question in pages.get(f"/jobs/{name}").text for name in ("job", "settled", "alone")}
+        own = {"Sec_Fetch_Site": "same-origin", "Host": pages.url.removeprefix("http://")}
+        nameless = [
+            pages.ask("POST", "/jobs/job/confirm", form, **own)
+            for form in ("", "reader=", "reader=+", "reader=%00", f"reader={'x' * 65}", "x" * 5000)
+        ]
+        assert WishBox(node.folder.wishes).waiting() == []
+        answer = pages.ask("POST", "/jobs/job/confirm", "reader=Dr.+M%C3%BCller+", **own)
+        told = text_of(pages.get("/jobs/job").text)
+    assert shown == {"job": True, "settled": False, "alone": False}
+    assert {each.status for each in nameless} == {400, 413}
+    assert "under the reader's name" in text_of(nameless[0].text)
+    assert (answer.status, answer.headers["location"]) == (303, "/jobs/job")
+    assert WishBox(node.folder.wishes).waiting() == [Wish("job", "confirm", "Dr. Müller")]
+    assert "Lesion match confirmed: the worker has been told." in told
+    assert question not in told
+    (line,) = [line for file in DataFolder(tmp_path).audit.iterdir() for line in file.read_text().splitlines()]
+    assert 'UserID="visitor@127.0.0.1"' in line
+    assert 'UserName="Dr. Müller"' in line
+    assert "confirm asked for on the page" in line
 
 
 def test_a_wish_in_vain_is_dropped_and_the_others_are_granted(tmp_path: Path) -> None:
