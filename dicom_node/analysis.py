@@ -23,10 +23,11 @@ from dicom_node.config import Settings
 from dicom_node.first_findings import first_findings, with_examination
 from dicom_node.perfusion_stage import Levels, PerfusionOutcome, Terms, measure_perfusion
 from dicom_node.reader_contours import NO_CONTOURS, ContourFiles, reader_rois
-from dicom_node.response_stage import ResponseOutcome, ResponseTerms, predict_response, treatment_state
+from dicom_node.response_stage import ResponseOutcome, ResponseTerms, predict_response
 from dicom_node.roi_choice import NO_MASKS, ChosenRois, GivenMasks, choose_rois
 from dicom_node.site_profiles import match_profile
 from dicom_node.super_resolution_stage import SuperResolutionOutcome, SuperResolutionTerms, super_resolve_roi
+from dicom_node.treatment import treatment_state
 from processing.cine import Cine
 from processing.enhancement import Enhancement
 from processing.errors import UnfitCineError
@@ -146,7 +147,8 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     request.progress("super-resolution", 0.8)
     resolved = super_resolve_roi(cine, chosen.rois[0], motion, _resolving(request, dynamic_range_db))
     analysis = _limited(_with_super_resolution(analysis, resolved), resolved.limitations)
-    terms = ResponseTerms(request.settings, treatment_state(analysis.source.facts, request.settings), dynamic_range_db)
+    treatment = treatment_state(analysis.source.facts, request.settings.analysis)
+    terms = ResponseTerms(request.settings, treatment, dynamic_range_db)
     analysis = _with_response(analysis, predict_response(cine, rejected, chosen, terms), request.settings)
     request.progress("done", 1.0)
     return analysis

@@ -16,7 +16,7 @@ from dicom_node.baseline_rules import choice_terms
 from dicom_node.config import Settings
 from dicom_node.earlier_results import EarlierResult
 from dicom_node.repeatability_table import read_table
-from dicom_node.response_stage import treatment_state
+from dicom_node.treatment import treatment_state
 from processing.limitations import Limitation
 from reports.baseline_choice import Choice, choose_baseline
 from reports.changes import ComparisonTerms, compare_chosen
@@ -55,7 +55,7 @@ def with_comparison(analysis: Analysis, earlier: Earlier, settings: Settings) ->
     terms = ComparisonTerms(
         choice_terms(settings, given=earlier.given),
         read_table(settings.comparison.repeatability),
-        treatment_state(analysis.source.facts, settings) == "after",
+        treatment_state(analysis.source.facts, settings.analysis) == "after",
     )
     choice = choose_baseline(now, [each.result for each in earlier.results], terms.choice)
     chosen = _chosen(choice, earlier.results)

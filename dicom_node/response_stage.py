@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.cine_header import CineFacts
 from dicom_node.config import Settings
 from dicom_node.model_room import clip_facts, models_for, use_of
 from dicom_node.roi_choice import ChosenRois
@@ -17,16 +16,6 @@ from processing.cine import Cine
 from processing.errors import UnfitCineError
 from processing.model_inputs import mask_on_cells, model_inputs, parameters_of
 from reports.findings import ModelUse, Response
-
-BEFORE = frozenset({("UMLS", "C3539075"), ("UMLS", "C1442488"), ("SCT", "262068006")})
-"""Pretreatment, baseline, pre-operative (PS3.16 CID 6146 "Time Point Type")."""
-AFTER = frozenset(
-    {
-        *(("DCM", "126074"), ("SCT", "262502001"), ("SCT", "264908009"), ("SCT", "262061000")),
-        *(("SCT", "314122007"), ("SCT", "25173007"), ("UMLS", "C1708760")),
-    }
-)
-"""Posttreatment; post-chemotherapy, -radiation, -operative; maintenance, recurrence, nadir: all of them later."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +33,6 @@ class ResponseOutcome:
 
     findings: Response
     models: tuple[ModelUse, ...] = ()
-
-
-def treatment_state(facts: CineFacts, settings: Settings) -> Treatment:
-    """What the header's Clinical Trial Time Point Type (0012,0054) says; where it says nothing, what the site declares.
-
-    "After" wins over everything: a site's declaration never turns a later study into an earlier one.
-    """
-    said = set(facts.time_point_types)
-    if said & AFTER:
-        return "after"
-    return "before" if said & BEFORE else settings.analysis.treatment
 
 
 def predict_response(

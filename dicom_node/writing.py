@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from dicom_node.jobs import JobBook
 from dicom_node.measuring_order import MeasuringOrder
 from dicom_node.results import ResultFolder
 from dicom_node.super_resolution_stage import csv_columns
+from dicom_node.treatment import hours_since_treatment
 from processing.cine import Box
 from processing.protocols import protocol_named
 from processing.vascular_bed import VascularBed
@@ -142,16 +142,8 @@ def _enhancement(analysis: Analysis, settings: Settings) -> EnhancementView | No
         classes=(taken.perfused + 2 * taken.non_enhancing + 3 * taken.not_assessable).astype(np.uint8),
         rise_db=thresholds.rise_db,
         below_reference_db=thresholds.below_reference_db,
-        hours_since_treatment=hours_since(settings.analysis.treated_at, analysis.source.facts.acquired_at),
+        hours_since_treatment=hours_since_treatment(analysis.source.facts, settings.analysis),
     )
-
-
-def hours_since(treated_at: datetime | None, acquired_at: datetime | None) -> float | None:
-    """Hours by the scanner's clock; None where one is unknown or the cine was taken before."""
-    if treated_at is None or acquired_at is None:
-        return None
-    hours = (acquired_at.replace(tzinfo=None) - treated_at.replace(tzinfo=None)).total_seconds() / 3600.0
-    return hours if hours >= 0.0 else None
 
 
 def _flow_maps(analysis: Analysis) -> dict[str, QuantityMap]:

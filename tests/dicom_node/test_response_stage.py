@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from rich.console import Console
 from dicom_node.cine_header import read_facts
 from dicom_node.config import Settings, load_settings
 from dicom_node.offline import OfflineOrder, process_paths
-from dicom_node.response_stage import treatment_state
 from dicom_node.simulated_scanner import CineIdentity, write_cine
+from dicom_node.treatment import hours_since_treatment, treatment_state
 from processing.simulation.scene import Scene
 from processing.simulation.scenes import TINY_BOLUS, bolus_scene
 from reports import codes
@@ -146,7 +147,19 @@ def test_the_header_s_time_point_decides_before_the_site_s_word(
 ) -> None:
     path = cine if code is None else time_pointed(cine, code, tmp_path)
     facts, _ = read_facts(pydicom.dcmread(path, stop_before_pixels=True))
-    assert treatment_state(facts, settings_of(overlay, "shadow", declared)) == expected
+    assert treatment_state(facts, settings_of(overlay, "shadow", declared).analysis) == expected
+
+
+@pytest.mark.parametrize(("hours", "expected"), [(-2, "after"), (2, "before")])
+def test_the_page_that_counts_hours_since_treatment_and_the_prediction_never_contradict_each_other(
+    hours: int, expected: str, cine: Path, overlay: Path
+) -> None:
+    """A treatment two hours before the cine makes it a later study, whatever else is declared or said."""
+    facts, _ = read_facts(pydicom.dcmread(cine, stop_before_pixels=True))
+    declared = settings_of(overlay, "shadow", "before").analysis
+    declared = declared.model_copy(update={"treated_at": NOW.replace(tzinfo=None) + timedelta(hours=hours)})
+    assert treatment_state(facts, declared) == expected
+    assert hours_since_treatment(facts, declared) == (2.0 if expected == "after" else None)
 
 
 def test_what_is_switched_off_is_not_asked(overlay: Path, cine: Path, lesion: Path, tmp_path: Path) -> None:

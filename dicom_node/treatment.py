@@ -1,0 +1,38 @@
+"""Before or after treatment: one answer for the comparison, the prediction of response and the page of an ablation."""
+
+from __future__ import annotations
+
+from dicom_node.cine_header import CineFacts
+from dicom_node.config import AnalysisSettings
+from onnx_models.classify import Treatment
+
+BEFORE = frozenset({("UMLS", "C3539075"), ("UMLS", "C1442488"), ("SCT", "262068006")})
+"""Pretreatment, baseline, pre-operative (PS3.16 CID 6146 "Time Point Type")."""
+AFTER = frozenset(
+    {
+        *(("DCM", "126074"), ("SCT", "262502001"), ("SCT", "264908009"), ("SCT", "262061000")),
+        *(("SCT", "314122007"), ("SCT", "25173007"), ("UMLS", "C1708760")),
+    }
+)
+"""Posttreatment; post-chemotherapy, -radiation, -operative; maintenance, recurrence, nadir: all of them later."""
+
+
+def treatment_state(facts: CineFacts, declared: AnalysisSettings) -> Treatment:
+    """The header's Clinical Trial Time Point Type (0012,0054), else what the site declares.
+
+    A treatment time before the cine's own, or "after" in the header, wins over everything: nothing that is declared
+    turns a later study into an earlier one.
+    """
+    said = set(facts.time_point_types)
+    if said & AFTER or hours_since_treatment(facts, declared) is not None:
+        return "after"
+    return "before" if said & BEFORE else declared.treatment
+
+
+def hours_since_treatment(facts: CineFacts, declared: AnalysisSettings) -> float | None:
+    """Hours by the scanner's clock; None where one time is unknown or the cine was taken before."""
+    if declared.treated_at is None or facts.acquired_at is None:
+        return None
+    apart = facts.acquired_at.replace(tzinfo=None) - declared.treated_at.replace(tzinfo=None)
+    hours = apart.total_seconds() / 3600.0
+    return hours if hours >= 0.0 else None
