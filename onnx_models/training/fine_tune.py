@@ -26,7 +26,7 @@ from onnx_models.identity import TASK_WORDS
 from onnx_models.loaded import LoadedModel, load_model
 from onnx_models.training.data_table import split_by_subject
 from onnx_models.training.export import Tensors, device_uid, file_facts, golden_vector, to_onnx, write_folder
-from onnx_models.training.lesion import SCHEDULE, train
+from onnx_models.training.lesion import CROP, train
 from onnx_models.training.map_sets import MapExample
 from onnx_models.training.mask_training import Schedule
 from onnx_models.training.networks import lesion_net
@@ -128,7 +128,7 @@ def _lesion(base: LoadedModel, seen: Sequence[SiteCase], wanted: FineTuning) -> 
         )
         for k, c in enumerate(seen)
     ]
-    schedule = Schedule(STEPS, SCHEDULE.crop, wanted.seed, peak_rate=RATE)
+    schedule = Schedule(STEPS, CROP, wanted.seed, peak_rate=RATE)
     network = train(examples, schedule, start=_loaded(base, lesion_net()))
     content = to_onnx(network, torch.zeros(2, 5, 96, 128), Tensors("maps", {0: "n", 2: "h", 3: "w"}))
     manifest, _ = base.ready()

@@ -1,27 +1,27 @@
-"""Train the lesion model alone: `python -m onnx_models.training.lesion --maps DIR --out FILE.pt [--mechanisms ...]`."""
+"""Training of the lesion network: windows of simulated maps, turned and shifted in gain and clock."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from onnx_models.training.cines import MECHANISMS
 from onnx_models.training.map_sets import PAD, MapExample, load_set
-from onnx_models.training.mask_training import Drawn, Schedule, fit
+from onnx_models.training.mask_training import Drawn, Schedule, fit, turned
 from onnx_models.training.networks import MaskNet, lesion_net
 
-SCHEDULE = Schedule(steps=6000, crop=192, seed=20)
-"""Windows of 192 cells: 48 mm, or 24 mm of a small animal."""
+CROP = 192
+"""Cells of a window: 48 mm, or 24 mm of a small animal."""
+SCHEDULES = (Schedule(6000, CROP, seed=20), Schedule(5000, CROP, seed=21, peak_rate=2e-3))
+"""Two cosine cycles, the second at half the rate (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+ALONE = (Schedule(5000, CROP, seed=20),)
+"""For a network that sees one simulator only, and so half of the cines: it is measured, never shipped."""
 
 
 def window(example: MapExample, crop: int, rng: np.random.Generator) -> Drawn:
-    """A random window of the panel, padded with invalid cells, flipped, with another gain and clock."""
+    """A random window of the panel, padded with invalid cells, turned, with another gain and clock."""
     maps = np.broadcast_to(PAD, (5, crop, crop)).copy()
     lesion, valid = np.zeros((2, crop, crop), dtype=np.float32)
     source, target = [], []
@@ -46,13 +46,12 @@ def window(example: MapExample, crop: int, rng: np.random.Generator) -> Drawn:
     maps[:3] = np.where(inside, np.clip(maps[:3] + gain_db, -60, 0), maps[:3])
     arrived = inside & (maps[3] < 2)
     maps[3] = np.where(arrived, np.clip(maps[3] + late, -1, 2), maps[3])
-    if rng.random() < 0.5:
-        maps, lesion, valid = maps[..., ::-1].copy(), lesion[:, ::-1].copy(), valid[:, ::-1].copy()
-    return maps, lesion, valid
+    turn = int(rng.integers(0, 8))
+    return turned(maps, turn), turned(lesion, turn), turned(valid, turn)
 
 
-def train(examples: Sequence[MapExample], schedule: Schedule = SCHEDULE, start: MaskNet | None = None) -> MaskNet:
-    """One training run, from `start` if given; every example is seen once before any is seen again."""
+def train(examples: Sequence[MapExample], schedule: Schedule, start: MaskNet | None = None) -> MaskNet:
+    """One cycle, from `start` if given; every example is seen once before any is seen again."""
     rng = np.random.default_rng(schedule.seed)
     order: list[int] = []
 
@@ -65,22 +64,12 @@ def train(examples: Sequence[MapExample], schedule: Schedule = SCHEDULE, start: 
     return fit(lambda: start or lesion_net(), draw, schedule)
 
 
-def train_from(folder: Path, mechanisms: Sequence[str], steps: int = SCHEDULE.steps) -> dict[str, Any]:
-    """Train on all maps in `folder`: weights, and how many cines they have seen."""
+def train_from(folder: Path, mechanisms: Sequence[str], schedules: Sequence[Schedule]) -> dict[str, Any]:
+    """Train on all maps in `folder`, one cycle after the other: weights, and how many cines they have seen."""
     examples = [e for mechanism in mechanisms for e in load_set(folder, mechanism, "train")]
-    network = train(examples, replace(SCHEDULE, steps=steps))
-    return {"weights": network.state_dict(), "cines": len(examples), "steps": steps}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--maps", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--mechanisms", nargs="+", default=list(MECHANISMS))
-    parser.add_argument("--steps", type=int, default=SCHEDULE.steps)
-    arguments = parser.parse_args()
-    torch.save(train_from(arguments.maps, arguments.mechanisms, arguments.steps), arguments.out)
-
-
-if __name__ == "__main__":
-    main()
+    network: MaskNet | None = None
+    for schedule in schedules:
+        network = train(examples, schedule, start=network)
+    if network is None:
+        raise ValueError("no cycle to train")
+    return {"weights": network.state_dict(), "cines": len(examples), "steps": sum(s.steps for s in schedules)}

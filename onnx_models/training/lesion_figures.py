@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from onnx_models.identity import Refusal
-from onnx_models.loaded import LoadedModel
+from onnx_models.loaded import ClipFacts, LoadedModel
 from onnx_models.manifest import InputStatistics
-from onnx_models.segment import segment_lesion_with
+from onnx_models.segment import LesionInputs, Segmentation, segment_lesion_with
 from onnx_models.tensors import map_statistics, outside_score
 from onnx_models.training.cines import MECHANISMS
 from onnx_models.training.evaluation import agreement_figure, dice, mean_figure, separation, share_figure
 from onnx_models.training.map_sets import TEST_SEED, training_sampling
 from onnx_models.training.non_contrast import KINDS, non_contrast_maps
 from onnx_models.training.test_cines import TestCine, make_test_cine
+from processing.cine import Spacing
 
 RESIMULATED_SEED = TEST_SEED + 50_000
 CURVE_PARAMETERS = ("peak enhancement", "time to peak", "area under the curve", "wash-in rate")
@@ -114,8 +115,11 @@ def _strata(outcomes: Iterable[Outcome]) -> dict[str, list[float]]:
     return {name: values for name, values in strata.items() if len(values) >= 5}
 
 
-def guard_rows(envelope: InputStatistics, outcomes: Sequence[Outcome], count: int = 25) -> list[dict[str, Any]]:
-    """How well input statistics tell contrast from anything else."""
+def guard_rows(
+    model: LoadedModel, envelope: InputStatistics, outcomes: Sequence[Outcome], count: int = 25
+) -> list[dict[str, Any]]:
+    """How well input statistics tell contrast from anything else, and how often both gates together let a contour be
+    drawn on something else."""
     inside = np.array(
         [outside_score(map_statistics(o.cine.inputs.maps, o.cine.inputs.valid), envelope) for o in outcomes]
     )
@@ -128,7 +132,14 @@ def guard_rows(envelope: InputStatistics, outcomes: Sequence[Outcome], count: in
         rows.append({**said, "value": round(separation(inside, outside), 4)})
         caught = int((outside > envelope.threshold).sum())
         rows.append(share_figure(caught, count).row(f"{kind} refused"))
+        drawn = sum(isinstance(segment_lesion_with(model, _inputs_of(*m)), Segmentation) for m in maps)
+        rows.append(share_figure(drawn, count).row(f"{kind}: a contour was drawn", "0"))
     return rows
+
+
+def _inputs_of(maps: NDArray[np.float32], valid: NDArray[np.bool_]) -> LesionInputs:
+    facts = ClipFacts(frames=120, duration_s=60.0, frame_rate_hz=2.0, dynamic_range_db=60.0, pixel_mm=0.25)
+    return LesionInputs(maps, valid, 0.25, (valid.shape[0], valid.shape[1]), Spacing(0.25, 0.25), facts)
 
 
 def resimulated(model: LoadedModel, count: int = 8) -> dict[str, float]:

@@ -86,7 +86,7 @@ _ARRAYS = ("maps", "lesion", "valid")
 _FACTS = ("contrast", "mechanism", "small_animal", "seed", "cell_mm")
 
 
-TRAIN_CINES, VALIDATION_CINES = 500, 100
+TRAIN_CINES, VALIDATION_CINES = 900, 100
 """Of each mechanism."""
 
 

@@ -27,18 +27,26 @@ class Schedule:
     peak_rate: float = 4e-3
 
 
+def turned(array: NDArray[np.float32], turn: int) -> NDArray[np.float32]:
+    """One of the eight turns and mirrorings of a square, over the last two axes: tissue has no up or down, and a shadow
+    from anywhere is a shadow."""
+    quarter = np.rot90(array, turn % 4, (-2, -1))
+    return np.ascontiguousarray(quarter[..., ::-1] if turn >= 4 else quarter)
+
+
 def fit(make: Callable[[], MaskNet], draw: Callable[[int], list[Drawn]], schedule: Schedule) -> MaskNet:
     """Train what `make` builds on what `draw(step)` gives; the same seed and machine give the same weights."""
     torch.manual_seed(schedule.seed)
     torch.set_num_threads(1)
-    network = make()
+    # Channels last: the same sums in half the time on a CPU's vector units.
+    network = make().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.peak_rate, weight_decay=1e-3)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, schedule.peak_rate, schedule.steps, pct_start=0.15)
     begun, mean_loss = time.monotonic(), 0.0
     network.train()
     for step in range(schedule.steps):
         given, truth, valid = (torch.from_numpy(np.stack(part)) for part in zip(*draw(step), strict=True))
-        loss = mask_loss(network(given), truth, valid)
+        loss = mask_loss(network(given.to(memory_format=torch.channels_last)), truth, valid)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -47,4 +55,4 @@ def fit(make: Callable[[], MaskNet], draw: Callable[[int], list[Drawn]], schedul
         if step % 100 == 99:
             spent_s = time.monotonic() - begun
             print(f"step {step + 1} of {schedule.steps} loss {mean_loss:.4f} {spent_s:.0f} s", flush=True)
-    return network.eval()
+    return network.to(memory_format=torch.contiguous_format).eval()

@@ -68,7 +68,7 @@ def lesion_net() -> MaskNet:
 
 def vessel_net() -> MaskNet:
     """On the super-resolved density and its smoothed twin, both log(1 + tracks)."""
-    return MaskNet((0.3, 0.3), (0.6, 0.4), (12, 24, 32, 48))
+    return MaskNet((0.3, 0.3), (0.6, 0.4), (16, 32, 48, 64, 64))
 
 
 def mask_loss(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,19 +65,28 @@ def manifest_of(release: Release) -> dict[str, Any]:
     }
 
 
-def shrunk_envelope(seen: NDArray[np.float64], held_out: NDArray[np.float64], method: str) -> dict[str, Any]:
-    """Mean and shrunk inverse covariance of the statistics of training inputs; threshold from validation inputs."""
+def shrunk_envelope(
+    seen: NDArray[np.float64], held_out: NDArray[np.float64], method: str, other: NDArray[np.float64] | None = None
+) -> dict[str, Any]:
+    """Mean and shrunk inverse covariance of the statistics of training inputs; threshold from validation
+    inputs, and from `other` ones that must be refused, where such are known."""
     mean = seen.mean(axis=0)
     spread = np.cov(seen.T)
     # Shrunk towards its diagonal by a tenth (Ledoit and Wolf 2004 in spirit): what hardly varied must not decide.
     spread = 0.9 * spread + np.diag(0.1 * np.diag(spread) + 1e-4)
-    inverse = np.linalg.inv(spread)
-    apart = held_out - mean
-    scores = np.einsum("ij,jk,ik->i", apart, inverse, apart) / mean.size
+    inverse = np.asarray(np.linalg.inv(spread), dtype=np.float64)
+    # One validated input in a hundred lies further out: that many good cines are refused so that noise is.
+    limit = float(np.percentile(_scores(held_out - mean, inverse), 99))
+    if other is not None:
+        limit = max(limit, math.sqrt(limit * float(_scores(other - mean, inverse).min())))
     return {
         "method": method,
         "mean": [float(f"{v:.6g}") for v in mean],
         "inverse_covariance": [[float(f"{v:.6g}") for v in row] for row in inverse],
-        # One validated input in a hundred lies further out: that many good cines are refused so that noise is.
-        "threshold": round(float(np.percentile(scores, 99)), 3),
+        "threshold": round(limit, 3),
     }
+
+
+def _scores(apart: NDArray[np.float64], inverse: NDArray[np.float64]) -> NDArray[np.float64]:
+    squared: NDArray[np.float64] = np.einsum("ij,jk,ik->i", apart, inverse, apart)
+    return squared / apart.shape[1]

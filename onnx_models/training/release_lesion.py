@@ -26,10 +26,11 @@ from onnx_models.tensors import map_statistics, padded, sigmoid
 from onnx_models.training.cines import MECHANISMS, Mechanism
 from onnx_models.training.evaluation import dice, expected_calibration_error, mean_figure
 from onnx_models.training.export import Tensors, golden_vector, inference_row, to_onnx, write_folder
-from onnx_models.training.lesion import SCHEDULE, train_from
+from onnx_models.training.lesion import ALONE, SCHEDULES, train_from
 from onnx_models.training.lesion_figures import guard_rows, lesion_rows, outcome_of, resimulated, stratum_rows
 from onnx_models.training.map_sets import TRAIN_SEED, VALIDATION_SEED, MapExample, load_set, make_sets
 from onnx_models.training.networks import lesion_net
+from onnx_models.training.non_contrast import STEADY, non_contrast_maps
 from onnx_models.training.release_frame import Release, manifest_of, shrunk_envelope
 from onnx_models.training.test_cines import TestCine, load_test_cine, make_test_set
 
@@ -91,12 +92,17 @@ def _abstention(maps: Sequence[NDArray[np.float32]], examples: Sequence[MapExamp
     return round(float(limits[int(np.argmax(gains))]), 2)
 
 
+GUARD_SEED, GUARD_INPUTS = VALIDATION_SEED + 500_000, 40
+
+
 def envelope(examples: Sequence[MapExample], held_out: Sequence[MapExample]) -> dict[str, Any]:
-    """The envelope of the lesion model's maps."""
+    """The envelope of the lesion model's maps, its limit half-way (geometric) between the furthest of validated cines
+    and the nearest of inputs that are known to be none."""
     tables = [
         np.array([map_statistics(e.maps.astype(np.float32), e.valid) for e in part]) for part in (examples, held_out)
     ]
-    return shrunk_envelope(tables[0], tables[1], "map statistics 1")
+    other = [non_contrast_maps(GUARD_SEED + k, kind) for k in range(GUARD_INPUTS) for kind in STEADY]
+    return shrunk_envelope(tables[0], tables[1], "map statistics 1", np.array([map_statistics(*m) for m in other]))
 
 
 _SHAPE = ("n", 5, "h", "w")
@@ -178,7 +184,7 @@ def build(root: Path, sources: Sources, version: str) -> tuple[Path, dict[str, A
             outputs=_outputs(point),
             ood=known,
             simulator=f"{len(sources.mechanisms)} simulators ({', '.join(sources.mechanisms)}), domain randomised",
-            seeds=(TRAIN_SEED, VALIDATION_SEED, SCHEDULE.seed),
+            seeds=(TRAIN_SEED, VALIDATION_SEED, *(s.seed for s in SCHEDULES)),
             cines=stored["cines"],
             command=f"python -m onnx_models.training.release_lesion --work DIR --version {version}",
         )
@@ -221,7 +227,7 @@ def measure(folder: Path, test: Path, point: OperatingPoint, extra_rows: list[di
         *lesion_rows(outcomes),
         *extra_rows,
         {**calibration, "value": round(point.calibration_error, 4)},
-        *guard_rows(model.manifest.ood, outcomes),
+        *guard_rows(model, model.manifest.ood, outcomes),
         inference_row((folder / "model.onnx").read_bytes(), (1, 5, 320, 288), "<= 10"),
         *stratum_rows(outcomes),
     ]
@@ -263,7 +269,7 @@ def main() -> None:
 
 def _weights(path: Path, maps: Path, mechanisms: tuple[Mechanism, ...]) -> Path:
     if not path.exists():
-        torch.save(train_from(maps, mechanisms), path)
+        torch.save(train_from(maps, mechanisms, SCHEDULES if len(mechanisms) > 1 else ALONE), path)
     return path
 
 

@@ -19,7 +19,7 @@ from onnx_models.training.evaluation import dice
 from onnx_models.training.export import Tensors, golden_vector, inference_row, to_onnx, write_folder
 from onnx_models.training.networks import vessel_net
 from onnx_models.training.release_frame import Release, manifest_of, shrunk_envelope
-from onnx_models.training.vessel import SEED, TRAIN_SEED, VALIDATION_SEED, train_from
+from onnx_models.training.vessel import CYCLES, TRAIN_SEED, VALIDATION_SEED, train
 from onnx_models.training.vessel_figures import (
     TEST_SEED,
     tuned_threshold,
@@ -92,7 +92,7 @@ def release(weights: Path, version: str, count: int) -> Path:
     network.load_state_dict(stored["weights"])
     content = to_onnx(network, torch.zeros(2, 2, 96, 128), Tensors("sr", {0: "n", 2: "h", 3: "w"}))
     train = [draw_vessels(TRAIN_SEED + k) for k in range(min(stored["maps"], 100))]
-    held_out = [draw_vessels(VALIDATION_SEED + k) for k in range(40)]
+    held_out = [draw_vessels(VALIDATION_SEED + k) for k in range(100)]
     temperature, threshold = choose_threshold(content, held_out)
     golden = golden_vector(content, density_tensor(held_out[0].density)[None, :, :96, :96])
     manifest = manifest_of(
@@ -105,7 +105,7 @@ def release(weights: Path, version: str, count: int) -> Path:
             outputs=_outputs(temperature, threshold),
             ood=shrunk_envelope(_statistics(train), _statistics(held_out), "vessel statistics 1"),
             simulator="random vessel trees with tracks",
-            seeds=(TRAIN_SEED, VALIDATION_SEED, SEED),
+            seeds=(TRAIN_SEED, VALIDATION_SEED, *(cycle.seed for cycle in CYCLES)),
             cines=stored["maps"],
             command=f"python -m onnx_models.training.release_vessel --work DIR --version {version}",
         )
@@ -146,7 +146,7 @@ def main() -> None:
     weights = arguments.work / "vessel.pt"
     if not weights.exists():
         arguments.work.mkdir(parents=True, exist_ok=True)
-        torch.save(train_from(), weights)
+        torch.save({"weights": train().state_dict(), "maps": max(cycle.maps for cycle in CYCLES)}, weights)
     print(release(weights, arguments.version, arguments.count))
 
 
