@@ -2,15 +2,16 @@
 
 The web role may neither compute nor make memory executable, and trying a job again means reading its header anew; so it
 only writes the wish down. A wish is a file with the name of who asks, where he gave one: asking twice is asking once,
-and a crash loses none.
+a crash loses none, and the worker never sees half a name.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from dicom_node.spool import write_durably
 
 Deed = Literal["retry", "cancel", "confirm"]
 DEEDS: tuple[Deed, ...] = ("retry", "cancel", "confirm")
@@ -34,12 +35,7 @@ class WishBox:
     def put(self, wish: Wish) -> None:
         """Keep a wish durably. The job must be a known one: its name becomes a file's."""
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file(wish).write_text(wish.by, encoding="utf-8")
-        folder = os.open(self._root, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_durably(self._file(wish), wish.by.encode())
 
     def waiting(self) -> list[Wish]:
         """Every wish that is not done yet."""
