@@ -25,6 +25,7 @@ from dicom_node.results import ResultFolder, all_results
 from dicom_node.site_profiles import job_profile
 from dicom_node.spool import Spool, hashed
 from reports.errors import NothingDrawnError, ReportsError
+from reports.uids import ResultIdentity
 
 log = structlog.get_logger()
 
@@ -93,8 +94,9 @@ class ContourArrivals:
         return found if all(self._result(job).complete for job in found) else []
 
     def _acquisitions_of(self, images: frozenset[str], jobs: Sequence[Job]) -> list[str]:
-        """Acquisitions that the images are sources or captures of."""
+        """Acquisitions that the images are sources or captures of, or whose space they are drawn in."""
         known: Mapping[str, str] = {uid: job.acquisition for job in jobs for uid in job.sop_instance_uids}
+        known = {**{_space_of(job): job.acquisition for job in jobs}, **known}
         if not images & known.keys():
             known = self._acquisitions_of_captures()
         return sorted({known[image] for image in images if image in known})
@@ -140,3 +142,8 @@ class ContourArrivals:
 
     def _result(self, job: Job) -> ResultFolder:
         return ResultFolder(self._results, job.acquisition, job.name)
+
+
+def _space_of(job: Job) -> str:
+    """The Frame of Reference of the maps and masks of its cine."""
+    return ResultIdentity("", job.sop_instance_uids, "", "").frame_of_reference_uid

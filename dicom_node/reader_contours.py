@@ -96,6 +96,9 @@ def reader_rois(contours: ContourFiles, source: CineFile, panels: Panels, cine: 
     for label, drawing in chosen.items():
         masks[label] = _carried(drawing, label, cine, motion)
         limitations += _of_carrying(drawing, label, cine, motion)
+        if drawing.fractional:
+            text = f"The {label} was sent as a fractional mask: its pixels of at least one half were measured."
+            limitations.append(Limitation("contour_fractional", text, "note", ("rois",)))
     digest = hashlib.sha256("\n".join(f"{label} {uids[label]}" for label in sorted(uids)).encode()).hexdigest()
     return ReaderRois(masks.get("lesion"), masks.get("reference"), tuple(dict.fromkeys(limitations)), digest)
 

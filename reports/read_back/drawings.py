@@ -19,7 +19,7 @@ from reports.contours import Contour, polygon_area_px2, polygon_mask
 from reports.errors import UnreadableObjectError
 from reports.page import Area
 from reports.read_back.labels import says_nothing
-from reports.read_back.masks import SEGMENTATION, SegmentMask, read_masks
+from reports.read_back.masks import SEGMENTATIONS, SegmentMask, read_masks
 from reports.read_back.outlines import Outline, read_outlines
 
 SMALLEST_PX2 = 16.0
@@ -33,7 +33,7 @@ class Canvas:
     """A picture that may be drawn on.
 
     views: where the contrast panel's tissue shows in it, in pixels from its top-left corner, the contrast panel first.
-    first_frame: frame of the acquisition (from 0) that its first frame is.
+    first_frame: frame of the acquisition (from 0) that its first frame is. frames: 0 where it is the reference frame.
     """
 
     rows: int
@@ -58,7 +58,8 @@ class DrawingPlace:
 class Drawing:
     """One structure on the contrast panel, as an outline in its pixel-centre coordinates or as pixels of it.
 
-    frame: of the acquisition, from 0; None where the object says none (it is then on all of them).
+    frame: of the acquisition, from 0; None where the object says none (it is then on all of them). fractional: the
+    pixels are those of a probability or share of at least one half.
     """
 
     label: RoiLabel | None
@@ -68,6 +69,7 @@ class Drawing:
     panel: Box
     outline: Contour = ()
     pixels: NDArray[np.bool_] | None = None
+    fractional: bool = False
 
     @property
     def area_px2(self) -> float:
@@ -81,11 +83,14 @@ class Drawing:
 
 
 def images_drawn_on(dataset: Dataset) -> frozenset[str]:
-    """SOP Instance UIDs of the images that masks or outlines of a SEG, SR or presentation state lie on.
+    """SOP Instance UIDs of the images that masks or outlines of a SEG, SR or presentation state lie on, and Frames of
+    Reference that they lie in.
 
     Raises UnreadableObjectError where it cannot be read, NothingDrawnError where nothing is outlined in it.
     """
-    return frozenset(shape.sop_instance_uid for shape in _shapes(dataset))
+    shapes = _shapes(dataset)
+    named = (uid for shape in shapes for uid in (shape.sop_instance_uid, shape.frame_of_reference_uid))
+    return frozenset(uid for uid in named if uid)
 
 
 def read_drawings(dataset: Dataset, place: DrawingPlace) -> tuple[Drawing, ...]:
@@ -96,16 +101,26 @@ def read_drawings(dataset: Dataset, place: DrawingPlace) -> tuple[Drawing, ...]:
     found = tuple(
         _of_mask(shape, canvas, place) if isinstance(shape, SegmentMask) else _of_outline(shape, canvas, place)
         for shape in _shapes(dataset)
-        if (canvas := place.canvases.get(shape.sop_instance_uid)) is not None
+        if (canvas := _canvas_of(shape, place)) is not None
     )
     if not found:
         raise UnreadableObjectError("it is drawn on none of the images of this acquisition")
     return found
 
 
+def _canvas_of(shape: SegmentMask | Outline, place: DrawingPlace) -> Canvas | None:
+    """The picture that a shape lies on. In our Frame of Reference it may name one of our maps, or none at all: then it
+    lies on the full frame as the reference frame shows it."""
+    canvas = place.canvases.get(shape.sop_instance_uid)
+    if canvas is None and shape.frame_of_reference_uid == place.frame_of_reference_uid:
+        first = next(iter(place.canvases.values()))
+        return Canvas(first.rows, first.columns, first.views, frames=0)
+    return canvas
+
+
 def _shapes(dataset: Dataset) -> tuple[SegmentMask | Outline, ...]:
     try:
-        return read_masks(dataset) if dataset.get("SOPClassUID") == SEGMENTATION else read_outlines(dataset)
+        return read_masks(dataset) if dataset.get("SOPClassUID") in SEGMENTATIONS else read_outlines(dataset)
     except (
         AttributeError,
         ArithmeticError,
@@ -155,7 +170,12 @@ def _one_structure(label: RoiLabel, drawings: tuple[Drawing, ...]) -> tuple[Draw
 
 
 def _of_outline(outline: Outline, canvas: Canvas, place: DrawingPlace) -> Drawing:
-    points = np.array(outline.contour_px, dtype=np.float64) + 0.5  # from pixel centres to the picture's edges
+    points = np.array(outline.contour_px, dtype=np.float64)
+    if outline.frame_of_reference_uid:
+        if place.pixel_mm is None:
+            raise UnreadableObjectError("an outline is in mm, its image has no calibration")
+        points /= (place.pixel_mm.x_mm, place.pixel_mm.z_mm)
+    points += 0.5  # from pixel centres to the picture's edges
     if (points < -BEYOND_PX).any() or (points > (canvas.columns + BEYOND_PX, canvas.rows + BEYOND_PX)).any():
         raise UnreadableObjectError(f"an outline leaves its image of {canvas.columns} x {canvas.rows} pixels")
     view = _view_of(canvas, points.mean(axis=0))
@@ -178,7 +198,8 @@ def _of_mask(mask: SegmentMask, canvas: Canvas, place: DrawingPlace) -> Drawing:
     row, column = (float(indices.mean()) + 0.5 for indices in np.nonzero(whole))
     pixels = _sampled(whole, _view_of(canvas, np.array([column, row])), place.panel)
     frame = _frame(canvas, mask.frame_number)
-    return Drawing(mask.label, mask.segment_label, frame, mask.tracking_uid, place.panel, pixels=pixels)
+    said, tracking = mask.segment_label, mask.tracking_uid
+    return Drawing(mask.label, said, frame, tracking, place.panel, pixels=pixels, fractional=mask.fractional)
 
 
 def _view_of(canvas: Canvas, centre: NDArray[np.float64]) -> Area:
@@ -198,6 +219,8 @@ def _sampled(whole: NDArray[np.bool_], view: Area, panel: Box) -> NDArray[np.boo
 
 def _frame(canvas: Canvas, number: int | None) -> int | None:
     """Frame of the acquisition. Without a number a drawing is on the only frame, or on all of several."""
+    if canvas.frames == 0:
+        return None
     if number is None:
         return canvas.first_frame if canvas.frames == 1 else None
     if not 1 <= number <= canvas.frames:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,10 @@ from reports.read_back.labels import label_of
 from reports.read_back.report import code_of, key
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+SEGMENTATIONS = {SEGMENTATION: ("BINARY", "FRACTIONAL"), "1.2.840.10008.5.1.4.1.1.66.7": ("LABELMAP",)}
+"""SOP classes with the segmentation types (PS3.3 C.8.20.2) that are read."""
+HALF = 0.5
+"""A fractional mask holds the pixels of at least this probability or occupancy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +31,7 @@ class SegmentMask:
 
     sop_instance_uid, frame_number: of the image it was drawn on ("" and None where the SEG names none). spacing_mm,
     position_mm: the grid in its Frame of Reference; None where the SEG has none and lies on the image's own pixels.
+    fractional: cut at one half.
     """
 
     mask: NDArray[np.bool_]
@@ -37,6 +43,7 @@ class SegmentMask:
     frame_of_reference_uid: str
     spacing_mm: Spacing | None
     position_mm: tuple[float, float, float] | None
+    fractional: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mask", frozen_array("mask", self.mask, np.bool_, 2))
@@ -65,14 +72,17 @@ class SegmentMask:
 
 
 def read_masks(dataset: Dataset) -> tuple[SegmentMask, ...]:
-    """Every non-empty segment and frame of a BINARY segmentation.
+    """Every non-empty segment and frame of a segmentation: BINARY, FRACTIONAL (cut at one half) or LABELMAP.
 
     Raises UnreadableObjectError for another class or type, and where every segment is empty.
     """
-    if dataset.get("SOPClassUID") != SEGMENTATION:
+    types = SEGMENTATIONS.get(str(dataset.get("SOPClassUID")))
+    if types is None:
         raise UnreadableObjectError(f"SOP class {dataset.get('SOPClassUID')} is no segmentation")
-    if dataset.get("SegmentationType") != "BINARY":
-        raise UnreadableObjectError(f"segmentation type {dataset.get('SegmentationType')} is not read, only BINARY")
+    if dataset.get("SegmentationType") not in types:
+        raise UnreadableObjectError(
+            f"segmentation type {dataset.get('SegmentationType')} is not read in this class, only {' and '.join(types)}"
+        )
     found = tuple(mask for mask in _frames(dataset) if mask.mask.any())
     if not found:
         raise UnreadableObjectError("every segment is empty")
@@ -80,26 +90,44 @@ def read_masks(dataset: Dataset) -> tuple[SegmentMask, ...]:
 
 
 def _frames(dataset: Dataset) -> Iterator[SegmentMask]:
-    pixels = np.asarray(dataset.pixel_array).astype(np.bool_)
+    pixels = np.asarray(dataset.pixel_array)
     pixels = pixels[np.newaxis] if pixels.ndim == 2 else pixels
     segments = {int(segment.SegmentNumber): segment for segment in dataset.SegmentSequence}
     shared = dataset.get("SharedFunctionalGroupsSequence", [Dataset()])[0]
     for frame, groups in zip(pixels, dataset.PerFrameFunctionalGroupsSequence, strict=True):
-        identified = groups.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
-        segment = segments[int(identified[0].ReferencedSegmentNumber)]
         uid, number = _source(groups, shared)
         spacing, position = _geometry(groups, shared)
-        yield SegmentMask(
-            mask=frame.copy(),
-            label=_label(segment),
-            segment_label=str(segment.SegmentLabel),
-            tracking_uid=str(segment.get("TrackingUID") or ""),
-            sop_instance_uid=uid,
-            frame_number=number,
-            frame_of_reference_uid=str(dataset.get("FrameOfReferenceUID") or ""),
-            spacing_mm=spacing,
-            position_mm=position,
-        )
+        for segment_number, mask in _masks(dataset, frame, groups, shared):
+            segment = segments[segment_number]
+            yield SegmentMask(
+                mask=mask,
+                label=_label(segment),
+                segment_label=str(segment.SegmentLabel),
+                tracking_uid=str(segment.get("TrackingUID") or ""),
+                sop_instance_uid=uid,
+                frame_number=number,
+                frame_of_reference_uid=str(dataset.get("FrameOfReferenceUID") or ""),
+                spacing_mm=spacing,
+                position_mm=position,
+                fractional=dataset.SegmentationType == "FRACTIONAL",
+            )
+
+
+def _masks(
+    dataset: Dataset, frame: NDArray[Any], groups: Dataset, shared: Dataset
+) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """The segments in a frame by their number: one, or in a label map each whose number stands in it."""
+    if dataset.SegmentationType == "LABELMAP":  # 0, or Pixel Padding Value, is where no segment is (PS3.3 C.8.20.2)
+        for number in np.unique(frame):
+            if number not in (0, dataset.get("PixelPaddingValue", 0)):
+                yield int(number), frame == number
+        return
+    identified = groups.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
+    number = int(identified[0].ReferencedSegmentNumber)
+    if dataset.SegmentationType == "FRACTIONAL":
+        yield number, frame >= HALF * int(dataset.MaximumFractionalValue)
+    else:
+        yield number, frame.astype(np.bool_)
 
 
 def _label(segment: Dataset) -> RoiLabel | None:

@@ -22,7 +22,11 @@ from reports.read_back.report import FINDING, STRUCTURED_REPORTS, TRACKING_UID, 
 PRESENTATION_STATES = {
     "1.2.840.10008.5.1.4.1.1.11.1": "Grayscale Softcopy Presentation State",
     "1.2.840.10008.5.1.4.1.1.11.2": "Color Softcopy Presentation State",
+    "1.2.840.10008.5.1.4.1.1.11.3": "Pseudo-Color Softcopy Presentation State",
+    "1.2.840.10008.5.1.4.1.1.11.4": "Blending Softcopy Presentation State",
 }
+PLANE_MM = 0.5
+"""Half of the nominal slice thickness of our maps and masks: farther off, a point lies in another plane."""
 CURVE_POINTS = 96
 """Corners of the polygon that stands for an ellipse: its area is then within 0.1 % of the ellipse's."""
 
@@ -32,6 +36,7 @@ class Outline:
     """One closed outline. label: None where it is no lesion, reference or panel, or the object does not say what it is.
 
     frame_number: from 1, None: all. said: what the object calls it, in its own words; empty where it has none.
+    frame_of_reference_uid: where it is drawn in space and not on an image; contour_px is then x, y in mm.
     """
 
     contour_px: Contour
@@ -40,6 +45,7 @@ class Outline:
     frame_number: int | None
     tracking_uid: str = ""
     said: str = ""
+    frame_of_reference_uid: str = ""
 
 
 def read_outlines(dataset: Dataset) -> tuple[Outline, ...]:
@@ -112,8 +118,23 @@ def _of_report(item: Dataset, group: _Group) -> Iterator[Outline]:
             if polygon is not None:
                 uid, frame = _referenced_image(child)
                 yield Outline(_shifted(polygon), group.label, uid, frame, group.tracking_uid, group.said)
+        elif child.get("ValueType") == "SCOORD3D":
+            yield from _in_space(child, group)
         else:
             yield from _of_report(child, group)
+
+
+def _in_space(item: Dataset, group: _Group) -> Iterator[Outline]:
+    """SCOORD3D (PS3.3 C.18.9): x, y, z in mm; POLYGON is closed and planar, an ELLIPSE four points as in SCOORD."""
+    values = list(map(float, item.GraphicData))
+    x_y = [value for number, value in enumerate(values) if number % 3 < 2]
+    polygon = polygon_of(str(item.GraphicType), x_y)
+    if polygon is None:
+        return
+    if max(map(abs, values[2::3])) > PLANE_MM:
+        raise UnreadableObjectError("an outline in space leaves the plane of the image")
+    place = str(item.ReferencedFrameOfReferenceUID)
+    yield Outline(polygon, group.label, "", None, group.tracking_uid, group.said, place)
 
 
 def _label_of_finding(finding: Code | None) -> RoiLabel | None:

@@ -16,7 +16,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from tests.dicom_node.network_scenes import uid_of
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 GSPS, CSPS = "1.2.840.10008.5.1.4.1.1.11.1", "1.2.840.10008.5.1.4.1.1.11.2"
+PSEUDO_COLOUR, BLENDING = "1.2.840.10008.5.1.4.1.1.11.3", "1.2.840.10008.5.1.4.1.1.11.4"
 SR = "1.2.840.10008.5.1.4.1.1.88.33"
 COPIED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime")
 LESION, REFERENCE = ("52988006", "SCT", "Lesion"), ("121071", "99VIEWER", "Reference tissue")
@@ -73,6 +75,43 @@ class Drawn:
             group = _item("CONTAINER", ("125007", "DCM", "Measurement Group"))
             group.ContentSequence = [found, drawn]
             made.ContentSequence.append(group)
+        return made
+
+    def report_in_space(
+        self, finding: tuple[str, str, str], points_mm: Sequence[tuple[float, ...]], place: str
+    ) -> Dataset:
+        """A measurement group with a planar polygon in a Frame of Reference: it names no image."""
+        made = self.report([(finding, [])])
+        (group,) = made.ContentSequence
+        drawn = _item("SCOORD3D", ("111030", "DCM", "Image Region"))
+        drawn.GraphicType, drawn.ReferencedFrameOfReferenceUID = "POLYGON", place
+        drawn.GraphicData = [value for point in (*points_mm, points_mm[0]) for value in point]
+        group.ContentSequence[1] = drawn
+        made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.34"  # Comprehensive 3D SR: the others hold none
+        return made
+
+    def label_map(self, masks: dict[str, NDArray[np.bool_]]) -> Dataset:
+        """One frame, in which each pixel holds the number of its segment; 0 is named as the background."""
+        made = self.segmentation(masks)
+        made.SOPClassUID, made.SegmentationType, made.NumberOfFrames = LABEL_MAP, "LABELMAP", 1
+        made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelPaddingValue = 8, 8, 7, 0
+        background = Dataset()
+        background.SegmentNumber, background.SegmentLabel = 0, "Background"
+        made.SegmentSequence.append(background)
+        (groups, *_) = made.PerFrameFunctionalGroupsSequence
+        del groups.SegmentIdentificationSequence
+        made.PerFrameFunctionalGroupsSequence = [groups]
+        pixels = sum(number * mask.astype(np.uint8) for number, mask in enumerate(masks.values(), start=1))
+        made.PixelData = pixels.astype(np.uint8).tobytes()
+        return made
+
+    def fractional(self, label: str, probability: NDArray[np.float64]) -> Dataset:
+        """One segment of probabilities, of 200 at most."""
+        made = self.segmentation({label: probability > 0})
+        made.SegmentationType, made.SegmentationFractionalType = "FRACTIONAL", "PROBABILITY"
+        made.MaximumFractionalValue = 200
+        made.BitsAllocated, made.BitsStored, made.HighBit = 8, 8, 7
+        made.PixelData = np.rint(200 * probability).astype(np.uint8).tobytes()
         return made
 
     def segmentation(self, masks: dict[str, NDArray[np.bool_]]) -> Dataset:
