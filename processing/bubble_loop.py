@@ -117,7 +117,8 @@ def localize_loop(
         hopeless[first:last] = without_hope(calibration, parameters)
         if np.isnan(hopeless[first]):
             here = localize(block, spacing, calibration, parameters.localization, first)
-            here = corrected(here, motion, spacing)
+            seen = was_seen(here, motion, cine.valid.shape, spacing, calibration.spread.half_px)
+            here = corrected(here.part(seen), motion, spacing)
             here = here.part(within(here, inside, spacing) & ~motion.rejected[here.frame])
             saturated += peaks_at_full_scale(here, cine, motion, spacing)
             found.append(here)
@@ -225,6 +226,20 @@ def nearest_pixel(
 def within(found: Localizations, inside: NDArray[np.bool_], spacing: Spacing) -> NDArray[np.bool_]:
     """Whether each localization lies in a mask of the panel."""
     return np.asarray(inside[nearest_pixel(found, inside.shape, spacing)])
+
+
+def was_seen(
+    found: Localizations, motion: FrameMotion, shape: tuple[int, ...], spacing: Spacing, margin_px: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Whether the window of each localization in a shifted frame lay in the frame: what stands in for the rest shows
+    the bubbles of the edge a second time, where they are not, and makes half bubbles where the two meet."""
+    seen = np.ones(len(found), dtype=np.bool_)
+    for axis, (at_mm, step_mm) in enumerate(((found.z_mm, spacing.z_mm), (found.x_mm, spacing.x_mm))):
+        whole = whole_pixels(motion)[found.frame, axis]
+        place = at_mm / step_mm + whole
+        seen &= (whole <= 0) | (place <= shape[axis] - 1 - margin_px[axis])
+        seen &= (whole >= 0) | (place >= margin_px[axis])
+    return seen
 
 
 def peaks_at_full_scale(found: Localizations, cine: Cine, motion: FrameMotion, spacing: Spacing) -> float:

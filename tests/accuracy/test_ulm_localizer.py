@@ -56,12 +56,15 @@ def test_rician_noise_costs_little(frames: int) -> None:
 
 
 @pytest.mark.parametrize("frames", SIZES)
-@pytest.mark.parametrize(("kind", "snr_db"), [("iso", 30), ("iso", 20), ("rice", 20)])
+@pytest.mark.parametrize(("kind", "snr_db"), [("iso", 30), ("iso", 20), ("iso", 15), ("rice", 20), ("flow", 20)])
 def test_the_reported_sigma_is_the_error(frames: int, kind: str, snr_db: float) -> None:
+    """Goal: z-scores scatter by .95 to 1.05, pairs that are seen as one bubble included."""
     z = read(scene(kind, snr_db, frames, seed=SEED + 1)).z_scores()
-    assert 0.95 - slack(frames) / np.sqrt(2) <= z.std() <= 1.05 + slack(frames) / np.sqrt(2)
+    # Merged pairs make a heavy tail: at 60 frames some 10 of them carry a fifth of the variance.
+    room = slack(frames) / np.sqrt(2) + (0.05 if kind == "flow" and frames < 500 else 0.0)
+    assert 0.95 - room <= z.std() <= 1.05 + room
     # Unbiased in both axes: 4 standard errors of a mean.
-    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(len(z))
+    assert np.abs(z.mean(axis=0)).max() < 4 * z.std() / np.sqrt(len(z))
 
 
 @pytest.mark.parametrize("frames", [40, pytest.param(300, marks=pytest.mark.full)])
@@ -81,6 +84,9 @@ def test_a_linearised_8_bit_image_is_nearly_as_good(frames: int, screen: Screen,
     assert reading.over_bound <= goal + slack(frames)
     assert reading.score.precision >= 0.97
     assert reading.score.recall >= 0.99
+    # The colour of coding noise is measured on as many spots as the sample holds: 1,200 in 40 frames, to 2 %.
+    room = slack(frames) / np.sqrt(2) + (0.04 if frames < 300 else 0.02)
+    assert 0.95 - room <= reading.z_scores().std() <= 1.05 + room
 
 
 @pytest.mark.parametrize(("method", "worst"), [("radial symmetry", 1.6), ("weighted average", 2.6)])
