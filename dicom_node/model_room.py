@@ -31,9 +31,9 @@ def use_of(answer: Segmentation | Classification | Refusal) -> ModelUse:
     identity = answer.identity
     said = (identity.id, identity.version, identity.sha256, identity.provider)
     if isinstance(answer, Refusal):
-        return ModelUse(*said, answer.state, answer.ood_score)
+        return ModelUse(*said, answer.state, answer.ood_score, device_uid=identity.device_uid)
     state = "abstained" if isinstance(answer, Classification) and answer.abstained else "ok"
-    return ModelUse(*said, state, answer.ood_score, answer.threshold, answer.temperature)
+    return ModelUse(*said, state, answer.ood_score, answer.threshold, answer.temperature, identity.device_uid)
 
 
 @lru_cache(maxsize=2)

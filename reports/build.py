@@ -92,7 +92,8 @@ def build_results(
     if options.pictures:
         for index, (name, title, draw) in enumerate(_pages(findings, inputs)):
             rgb = draw(findings, inputs, context)
-            objects.append((f"sc_{name}.dcm", secondary_capture(rgb, title, findings, context, index)))
+            shown = findings if name == "response" else _without_response(findings)  # of what the page shows
+            objects.append((f"sc_{name}.dcm", secondary_capture(rgb, title, shown, context, index)))
             pictures.append((f"sc_{name}.png", png_bytes(rgb)))
         if inputs.cine is not None and findings.quality.contrast_found:
             objects.append(("sc_cine.dcm", cine_capture(inputs.cine, findings, context)))

@@ -22,6 +22,7 @@ from processing.frozen_arrays import frozen_array
 from reports.errors import InvalidFindingsError
 from reports.findings import Findings
 from reports.page import BACKGROUND, COLOURS, TEXT
+from reports.response_groups import outlining_models
 from reports.result_object import ResultContext, finish, write_body_part
 from reports.secondary_capture import source_image_item
 
@@ -74,7 +75,7 @@ def cine_capture(view: CineView, findings: Findings, context: ResultContext) -> 
     made.LossyImageCompressionRatio = f"{max(raw / sum(map(len, shown)), 1.0):.4g}"
     made.PixelData = encapsulate(shown)
     made["PixelData"].is_undefined_length = True
-    finish(made, context)
+    finish(made, context, outlining_models(findings))
     return made
 
 

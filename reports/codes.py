@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 OWN_SCHEME = "99CEUSNODE"
@@ -225,6 +226,13 @@ UCUM_MEANINGS = {
 }
 
 
+def sequence_item(code: Code) -> Dataset:
+    """A coded concept as a sequence item (PS3.3 8.8)."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return item
+
+
 def ucum(unit: str) -> Code:
     """A unit of measurement (UCUM) with its meaning; an unknown unit is its own meaning."""
     return Code(unit, "UCUM", UCUM_MEANINGS.get(unit, unit))
@@ -309,4 +317,5 @@ ANATOMICAL_STRUCTURE = sct("91723000", "Anatomical structure")
 IMAGING_PROCEDURE = sct("363679005", "Imaging procedure")
 ARTIFICIAL_INTELLIGENCE = dcm("123110", "Artificial Intelligence")
 SOURCE_IMAGE = dcm("121322", "Source image for image processing operation")
+PROCESSING_EQUIPMENT = dcm("109102", "Processing Equipment")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")

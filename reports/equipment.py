@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+from reports import codes
+from reports.findings import ModelUse
 from reports.uids import device_uid
 
 MANUFACTURER = "CEUS Node"
@@ -35,6 +38,25 @@ class Equipment:
             dataset.StationName = self.station_name
         if self.institution_name:
             dataset.InstitutionName = self.institution_name
+
+
+def contributing_equipment(models: Iterable[ModelUse], moment: str) -> list[Dataset]:
+    """Items of Contributing Equipment Sequence (PS3.3 C.12.1.1.5, as IHE AI Results asks): the models that gave an
+    answer which is in the object. moment: DT. The maker is who runs it: a site's own model names none."""
+    items = []
+    for model in models:
+        if model.state not in ("ok", "abstained"):
+            continue
+        item = Dataset()
+        item.PurposeOfReferenceCodeSequence = [codes.sequence_item(codes.PROCESSING_EQUIPMENT)]
+        item.Manufacturer, item.ManufacturerModelName = MANUFACTURER, model.id
+        item.SoftwareVersions = model.version
+        if model.device_uid:
+            item.DeviceUID = model.device_uid
+        item.ContributionDateTime = moment
+        item.ContributionDescription = f"ONNX model {model.id} {model.version}, {model.state}, sha256 {model.sha256}"
+        items.append(item)
+    return items
 
 
 def is_own_object(dataset: Dataset) -> bool:

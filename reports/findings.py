@@ -294,7 +294,7 @@ class Response:
 
 @dataclass(frozen=True)
 class ModelUse:
-    """A model that took part, with the state its guard gave it and its out-of-distribution score."""
+    """A model that was asked, its state, out-of-distribution score and Device UID ("": no manifest could be read)."""
 
     id: str
     version: str
@@ -304,6 +304,7 @@ class ModelUse:
     ood_score: float | None = None
     threshold: float | None = None
     temperature: float | None = None
+    device_uid: str = ""
 
 
 @dataclass(frozen=True)
@@ -370,10 +371,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Findings:
-    """All findings of one acquisition. `created` is the job's acceptance time, with its time zone.
-
-    `replenishment` holds a ROI label only where a flash was found.
-    """
+    """All findings of one acquisition. `created` is the job's acceptance time, with its time zone. `replenishment`
+    holds a ROI label only where a flash was found."""
 
     software: Software
     created: datetime

@@ -13,7 +13,6 @@ from reports.derived_grid import device_arguments, proxy_image, restore_source_r
 from reports.errors import InvalidFindingsError
 from reports.quantity_maps import QuantityMap
 from reports.result_object import ResultContext, finish
-from reports.secondary_capture import code_sequence_item
 
 PADDING = -9999.0
 """Float Pixel Padding Value: "no value here". NaN would be lost in viewers that fit a window to the pixels."""
@@ -73,5 +72,5 @@ def _write_anatomy(made: Dataset, context: ResultContext) -> None:
     """Frame Anatomy is mandatory (PS3.3 A.75): the body as a whole, since no scanner says more in codes."""
     anatomy = Dataset()
     anatomy.FrameLaterality = {"L": "L", "R": "R", "B": "B"}.get(str(context.source.first.get("Laterality") or ""), "U")
-    anatomy.AnatomicRegionSequence = [code_sequence_item(codes.BODY)]
+    anatomy.AnatomicRegionSequence = [codes.sequence_item(codes.BODY)]
     made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from reports.derived_grid import ULTRASOUND_IMAGE, device_arguments, referencing_items
 from reports.findings import Findings, RoiFinding
+from reports.response_groups import outlining_models
 from reports.result_object import ResultContext, finish, write_body_part
 
 SRGB_PROFILE = "_icc_profiles/sRGB_v4_ICC_preference.icc"
@@ -43,7 +44,7 @@ def presentation_state(findings: Findings, context: ResultContext) -> Dataset | 
         **profile,
     )
     _restore_references(made, context)
-    finish(made, context)
+    finish(made, context, outlining_models(findings))
     write_body_part(made, context.source.first)
     return made
 

@@ -28,6 +28,12 @@ def is_response_model(model: ModelUse) -> bool:
     return model.id.startswith("response")
 
 
+def outlining_models(findings: Findings) -> list[ModelUse]:
+    """The models that outlined what was measured; none where a reader, a file or a rule did."""
+    drawn = any(roi.drawn_by == "model" for roi in findings.rois)
+    return [model for model in findings.models if drawn and model.id.startswith("lesion")]
+
+
 def response_groups(findings: Findings, context: ResultContext) -> Iterator[Any]:
     """The network's prediction and the glass box's; never DCM 112048, which asserts the actual response."""
     response = findings.response

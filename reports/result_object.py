@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydicom.dataset import Dataset
 
 from reports.codes import OWN_SCHEME, OWN_SCHEME_NAME, OWN_SCHEME_VERSION
-from reports.equipment import MANUFACTURER, Equipment
+from reports.equipment import MANUFACTURER, Equipment, contributing_equipment
+from reports.findings import ModelUse
 from reports.source_header import FrameReference, SourceHeader
 from reports.uids import ResultIdentity
 
@@ -87,8 +89,9 @@ class ResultContext:
         return description[:64].rstrip()
 
 
-def finish(dataset: Dataset, context: ResultContext) -> None:
-    """Give an object its patient, study, equipment, times and character set, as the source and the caller say.
+def finish(dataset: Dataset, context: ResultContext, models: Iterable[ModelUse] = ()) -> None:
+    """Give an object its patient, study, equipment, times and character set, as the source and the caller say, and
+    name the models that had a part in it.
 
     highdicom stamps the clock of the moment and leaves out what its arguments do not name: both are put right here.
     """
@@ -102,6 +105,8 @@ def finish(dataset: Dataset, context: ResultContext) -> None:
         setattr(dataset, f"{name}Time", time)
     if "ContributingEquipmentSequence" in dataset:  # names the library with its own time stamp
         del dataset.ContributingEquipmentSequence
+    if contributing := contributing_equipment(models, now.strftime("%Y%m%d%H%M%S")):
+        dataset.ContributingEquipmentSequence = contributing
     scheme = Dataset()
     scheme.CodingSchemeDesignator = OWN_SCHEME
     scheme.CodingSchemeName = OWN_SCHEME_NAME

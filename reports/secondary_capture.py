@@ -5,8 +5,6 @@ SC Image (PS3.3 A.8.1), RGB, uncompressed; one instance a page, all in one new s
 
 from __future__ import annotations
 
-from typing import Any
-
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +42,7 @@ def secondary_capture(
     image.SourceImageSequence = [source_image_item(context)]
     _copy_compression_history(image, context.source.first)
     write_body_part(image, context.source.first)
-    finish(image, context)
+    finish(image, context, findings.models)
     image.DateOfSecondaryCapture, image.TimeOfSecondaryCapture = image.ContentDate, image.ContentTime
     return image
 
@@ -57,14 +55,7 @@ def source_image_item(context: ResultContext) -> Dataset:
     item.ReferencedSOPInstanceUID = frame.sop_instance_uid
     if frame.frame_number is not None:
         item.ReferencedFrameNumber = frame.frame_number
-    item.PurposeOfReferenceCodeSequence = [code_sequence_item(codes.SOURCE_IMAGE)]
-    return item
-
-
-def code_sequence_item(code: Any) -> Dataset:
-    """A coded concept as a sequence item (PS3.3 8.8)."""
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    item.PurposeOfReferenceCodeSequence = [codes.sequence_item(codes.SOURCE_IMAGE)]
     return item
 
 

@@ -82,7 +82,7 @@ def segmentation(
     if grid.pixel_mm is None:
         made.PatientOrientation = ""  # type 2C without a plane orientation; unknown, never invented
     restore_source_references(made, context)
-    finish(made, context)
+    finish(made, context, {s.model.id: s.model for s in segments if s.model is not None}.values())
     return made
 
 

@@ -72,7 +72,7 @@ def structured_report(
             previous_versions=None if context.predecessor is None else [context.predecessor.dataset()],
             **context.series_arguments("sr", "CEUS measurements (research)"),
         )
-    finish(document, context)
+    finish(document, context, findings.models)
     return document
 
 

@@ -63,7 +63,8 @@ def test_the_reference_names_every_key_with_its_default() -> None:
 
 
 def test_the_reference_names_every_metric_and_no_other(tmp_path: Path) -> None:
-    settings = load_settings(None, node={"data_dir": tmp_path})
+    certificate = {"tls_certificate": tmp_path / "node.pem"}  # the last metric is of a node that has one
+    settings = load_settings(None, node={"data_dir": tmp_path}, security=certificate)
     DataFolder(tmp_path).prepare()
     board = BoardReader(settings).read(datetime.now(UTC))
     scrape = metrics.Metrics(settings).render(board, Readiness((), 0)).decode()

@@ -212,9 +212,9 @@ def full_findings() -> Findings:
             evidence="Trained on simulated data only - not clinically validated - research use",
         ),
         models=(
-            ModelUse("lesion_seg", "1", "12" * 32, "CPUExecutionProvider", "ok", 0.2, 0.5, 1.1),
-            ModelUse("response_cls", "1", "34" * 32, "CPUExecutionProvider", "ok", 0.4, 0.5, 1.2),
-            ModelUse("response_lr", "1", "56" * 32, "CPUExecutionProvider", "abstained", 0.3, 0.5, 1.0),
+            ModelUse("lesion_seg", "1", "12" * 32, "CPUExecutionProvider", "ok", 0.2, 0.5, 1.1, "2.25.31"),
+            ModelUse("response_cls", "1", "34" * 32, "CPUExecutionProvider", "ok", 0.4, 0.5, 1.2, "2.25.32"),
+            ModelUse("response_lr", "1", "56" * 32, "CPUExecutionProvider", "abstained", 0.3, 0.5, 1.0, "2.25.33"),
         ),
     )
 

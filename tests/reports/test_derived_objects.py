@@ -49,6 +49,26 @@ def test_all_objects_of_every_kind_of_source_are_valid_and_agree(kind: Kind, tmp
     assert dcentvfy(paths).errors == ()
 
 
+def test_every_object_names_the_models_that_had_a_part_in_it_and_no_other() -> None:
+    def named(results: Results, name: str) -> dict[str, str]:
+        items = stored(results, name).get("ContributingEquipmentSequence", ())
+        assert {item.PurposeOfReferenceCodeSequence[0].CodeValue for item in items} <= {"109102"}
+        return {str(item.ManufacturerModelName): str(item.DeviceUID) for item in items}
+
+    lesion, every = {"lesion_seg": "2.25.31"}, {"lesion_seg", "response_cls", "response_lr"}
+    findings = full_findings()
+    told, options = everything("rgb"), ReportOptions(pictures=False, parametric_maps=False)
+    silent = build_results(findings, inputs(), context(), options, region_masks(findings))
+    assert set(named(told, "sr.dcm")) == set(named(told, "sc_response.dcm")) == every
+    for name in ("seg.dcm", "csps.dcm", "sc_summary.dcm", "sc_maps.dcm"):
+        assert named(told, name) == lesion, name
+    for name, _ in told.objects:
+        if name.startswith("pm_"):
+            assert named(told, name) == {}, "no model has a part in a map"
+    for name in ("sr.dcm", "seg.dcm", "csps.dcm"):
+        assert named(silent, name) == lesion, "what stays in the shadow is not named"
+
+
 @pytest.mark.peers
 def test_a_readers_revision_is_valid_names_its_author_and_what_it_follows(tmp_path: Path) -> None:
     findings = full_findings()
@@ -72,6 +92,7 @@ def test_a_readers_revision_is_valid_names_its_author_and_what_it_follows(tmp_pa
     paths[-1].write_bytes(dicom_bytes(earlier))
     assert dcentvfy(paths).errors == ()
     assert {s.SegmentAlgorithmType for s in dcmread(tmp_path / "seg.dcm").SegmentSequence} == {"MANUAL"}
+    assert "ContributingEquipmentSequence" not in dcmread(tmp_path / "csps.dcm"), "a reader drew it, no model"
     said = {e.value for e in dcmread(tmp_path / "sr.dcm").iterall() if e.keyword == "CodeValue"}
     assert "BY_READER" in said
 
