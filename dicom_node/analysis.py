@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dicom_node.arriving_maps import Audience, arriving_maps
 from dicom_node.cine_reader import CineFile, open_cine
 from dicom_node.config import Settings
 from dicom_node.first_findings import first_findings, with_examination
@@ -28,10 +29,11 @@ from dicom_node.roi_choice import NO_MASKS, ChosenRois, GivenMasks, choose_rois
 from dicom_node.site_profiles import match_profile
 from dicom_node.super_resolution_stage import SuperResolutionOutcome, SuperResolutionTerms, super_resolve_roi
 from dicom_node.treatment import treatment_state
+from processing.bubbles import FlowMaps
 from processing.cine import Cine
 from processing.enhancement import Enhancement
 from processing.errors import UnfitCineError
-from processing.intake import Examination, Intake, bmode_frames, examine, take_cine
+from processing.intake import NOBODY, Examination, Intake, Watch, bmode_frames, examine, take_cine
 from processing.limitations import Limitation
 from processing.motion import (
     Motion,
@@ -58,7 +60,10 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class AnalysisRequest:
-    """What is to be measured and how. `profile` "" = matched by the header; `now` is the job's acceptance time."""
+    """What is to be measured and how. `profile` "" = matched by the header; `now` is the job's acceptance time.
+
+    `provisional` is shown maps of the bubbles found so far while frames still decode.
+    """
 
     acquisition: str
     sop_instance_uids: tuple[str, ...]
@@ -70,6 +75,7 @@ class AnalysisRequest:
     given: GivenMasks = NO_MASKS
     contours: ContourFiles = NO_CONTOURS
     progress: Progress = field(default=lambda _stage, _share: None)
+    provisional: Callable[[FlowMaps], None] = field(default=lambda _maps: None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +131,7 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     memory = _Memory(request.allocate)
     protocol = protocol_named(request.settings.analysis.protocol)
     follower = _follower(analysis.source, examination, protocol.motion)
-    watch = None if follower is None else follower.take
+    watch = _watch(request, analysis.source, examination, follower)
     intake = take_cine(analysis.source, examination, memory.allocate, watch)
     analysis = _limited(_with_quality(analysis, intake), intake.limitations)
     request.progress("motion", 0.3)
@@ -161,6 +167,21 @@ def _follower(source: CineFile, examination: Examination, parameters: MotionPara
     if shown is None:
         return None
     return MotionFollower(dict(zip(candidates, shown, strict=True)), ~examination.furniture, parameters)
+
+
+def _watch(
+    request: AnalysisRequest, source: CineFile, examination: Examination, follower: MotionFollower | None
+) -> Watch:
+    """Motion and provisional maps while the cine is decoded, which is a fifth of the whole."""
+    audience = Audience(
+        lambda words, share: request.progress(f"decoding: {words}", 0.1 + 0.2 * share), request.provisional
+    )
+    wanted = request.settings.analysis.super_resolution
+    maps = arriving_maps(source, examination, audience) if wanted else None
+    return Watch(
+        NOBODY.bmode if follower is None else follower.take,
+        NOBODY.contrast if maps is None else maps.take,
+    )
 
 
 def _resolving(request: AnalysisRequest, dynamic_range_db: float | None) -> SuperResolutionTerms:

@@ -1,7 +1,7 @@
 """How far a running job is: told by the child that measures it, read by the board, gone when the job ends.
 
-One small file a job in the scratch folder; a crash leaves it until the next start, and a job that is not being measured
-is never asked for one.
+Two small files a job in the scratch folder, words and provisional maps; a crash leaves them until the next start, and
+a job that is not being measured is never asked for them.
 """
 
 from __future__ import annotations
@@ -12,14 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
+from PIL import Image
 
+from dicom_node.arriving_maps import drawn
 from dicom_node.results import write_json
+from processing.bubbles import FlowMaps
 
 log = structlog.get_logger()
 
 
 def _file(scratch: Path, job: str) -> Path:
     return scratch / f"{job}.progress.json"
+
+
+def provisional_file(scratch: Path, job: str) -> Path:
+    """Where the maps of the bubbles found so far lie while a job's frames are decoded and measured."""
+    return scratch / f"{job}.provisional.png"
 
 
 class JobProgress:
@@ -32,6 +40,13 @@ class JobProgress:
         log.info("progress", job=self._job, stage=stage, percent=round(100 * share))
         write_json(_file(self._scratch, self._job), {"stage": stage, "share": share})
 
+    def provisional(self, maps: FlowMaps) -> None:
+        """Put the maps where the job's page finds them: whole or not at all."""
+        file = provisional_file(self._scratch, self._job)
+        draft = file.with_name(f".{file.name}.draft")
+        Image.fromarray(drawn(maps)).save(draft, "PNG")
+        draft.replace(file)
+
 
 @contextmanager
 def told_progress(scratch: Path, job: str) -> Iterator[JobProgress]:
@@ -39,7 +54,8 @@ def told_progress(scratch: Path, job: str) -> Iterator[JobProgress]:
     try:
         yield JobProgress(scratch, job)
     finally:
-        _file(scratch, job).unlink(missing_ok=True)
+        for file in (_file(scratch, job), provisional_file(scratch, job)):
+            file.unlink(missing_ok=True)
 
 
 def progress_words(scratch: Path, job: str) -> str:

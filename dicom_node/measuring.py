@@ -47,7 +47,7 @@ def measure_job(order: MeasuringOrder) -> None:
             told_progress(order.folder.scratch, order.job.name) as progress,
             result.being_made() as draft,
         ):
-            measured = analyse(replace(_request(order, allocate), progress=progress))
+            measured = analyse(replace(_request(order, allocate), progress=progress, provisional=progress.provisional))
             compared = with_comparison(measured, _earlier(order, allocate), order.settings)
             write_results(compared, order, draft)
     except (ProcessingError, ReportsError, OnnxModelsError) as error:

@@ -37,8 +37,24 @@ LIT_LUMA = (25, 250)
 NOTHING_DECLARED = DisplayProfile()
 
 Allocate = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
-Watch = Callable[[NDArray[np.uint8]], None]
-"""Called with each block of B-mode frames (frame, z, x), in order, while later ones are still being decoded."""
+
+
+def _unwatched(_block: NDArray[Any]) -> None:
+    """Nobody looks while frames are decoded."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is shown each block of frames (frame, z, x), in order, while later ones are still being decoded.
+
+    bmode: uint8, the B-mode panel where there is one. contrast: float32, linear power.
+    """
+
+    bmode: Callable[[NDArray[np.uint8]], None] = _unwatched
+    contrast: Callable[[NDArray[np.float32]], None] = _unwatched
+
+
+NOBODY = Watch()
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +169,12 @@ def bmode_frames(source: FrameSource, examination: Examination, frames: list[int
 
 
 def take_cine(
-    source: FrameSource, examination: Examination, allocate: Allocate = np.empty, watch: Watch | None = None
+    source: FrameSource, examination: Examination, allocate: Allocate = np.empty, watch: Watch = NOBODY
 ) -> Intake:
     """Decode every frame once into the linear panel (float32) and, where there is one, the B-mode panel (uint8).
 
     `allocate(shape, dtype)` gives the two large arrays: the caller maps them to a file where they are too large.
-    `watch` is shown the B-mode panel as it comes.
+    `watch` is shown both panels as they come.
     Raises UnfitCineError (incomplete) when the source yields fewer frames than it described.
     """
     described, panels = source.description, examination.panels
@@ -166,9 +182,7 @@ def take_cine(
     bmode = None
     if panels.bmode is not None:
         bmode = np.asarray(allocate((described.frames, panels.bmode.rows, panels.bmode.columns), np.uint8))
-    table = without_coding_bias(
-        power_table(examination.tint.level_of, examination.level_map), examination.coding_noise_levels
-    )
+    table = linear_levels(examination)
     taken = _stream(_read_from(source, examination), examination, table, _Into(contrast, bmode, watch))
     cine = Cine(
         contrast=contrast,
@@ -185,13 +199,19 @@ def take_cine(
     return Intake(cine, quality, limitations)
 
 
+def linear_levels(examination: Examination) -> NDArray[np.float32]:
+    """Linear power of each displayed level, float32; the first is the floor."""
+    table = power_table(examination.tint.level_of, examination.level_map)
+    return without_coding_bias(table, examination.coding_noise_levels)
+
+
 @dataclass(frozen=True, eq=False)
 class _Into:
     """Where frames go: the two large arrays, and who watches."""
 
     contrast: NDArray[np.float32]
     bmode: NDArray[np.uint8] | None
-    watch: Watch | None
+    watch: Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,8 +238,8 @@ def _stream(source: FrameSource, examination: Examination, table: NDArray[np.flo
         if bmode is not None and examination.panels.bmode is not None:
             twin = block.pixels[(slice(None), *examination.panels.bmode.slices)]
             bmode[part] = luma(twin, pixels.ndim == 4)
-            if into.watch is not None:
-                into.watch(bmode[part])
+            into.watch.bmode(bmode[part])
+        into.watch.contrast(contrast[part])
         done += len(pixels)
     if done != len(contrast):
         raise UnfitCineError(

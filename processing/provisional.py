@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from processing.bubble_loop import BubbleParameters, joined
+from processing.bubble_loop import BubbleParameters, joined, without_hope
 from processing.bubbles import FlowMaps, Localizations, no_localizations
 from processing.cine import Spacing
 from processing.clutter import filter_block
@@ -53,7 +53,7 @@ class ArrivingBubbles:
 
     @property
     def frames_done(self) -> int:
-        """Frames that were localized."""
+        """Frames that were localized or passed over."""
         return self._frames_done
 
     @property
@@ -61,17 +61,24 @@ class ArrivingBubbles:
         """All so far, frames counted from the first one taken."""
         return self._found
 
-    def take(self, power: NDArray[np.float32]) -> bool:
-        """Take linear power (frame, z, x), finite; say whether new localizations came of it."""
-        before = self._frames_done
+    def take(self, power: NDArray[np.float32], *, in_time: bool = True) -> bool:
+        """Take linear power (frame, z, x), finite; say whether a block was localized.
+
+        in_time: False passes over a block that is full now, where looking at it would hold up what decodes.
+        """
+        localized = False
         while len(power):
             room = min(len(self._block) - self._filled, len(power))
             self._block[self._filled : self._filled + room] = power[:room]
             self._filled += room
             power = power[room:]
             if self._filled == len(self._block):
-                self._localize()
-        return self._frames_done > before
+                if in_time:
+                    self._localize()
+                    localized = True
+                self._frames_done += self._filled
+                self._filled = 0
+        return localized
 
     def maps(self) -> FlowMaps:
         """Density and speed of what was localized so far; empty before the first block."""
@@ -89,8 +96,6 @@ class ArrivingBubbles:
         block, _ = filter_block(self._block, panel.frame_rate_hz, chosen.clutter)
         quick = replace(chosen.localization, sweeps=0)
         calibration = calibrate(block, quick, float(np.sqrt(panel.floor_au)))
-        if calibration.spread.spots:
+        if calibration.spread.spots and np.isnan(without_hope(calibration, chosen)):
             here = localize(block, panel.spacing_mm, calibration, quick, self._frames_done)
             self._found = joined([self._found, here])
-        self._frames_done += self._filled
-        self._filled = 0

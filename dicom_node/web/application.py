@@ -42,6 +42,7 @@ def application(site: Site) -> Starlette:
             Route("/jobs/{job}", handlers.job),
             Route("/jobs/{job}/progress", handlers.progress),
             Route("/jobs/{job}/pictures/{file}", handlers.picture),
+            Route("/jobs/{job}/provisional.png", handlers.provisional),
             Route("/jobs/{job}/retry", handlers.retry, methods=["POST"]),
             Route("/jobs/{job}/cancel", handlers.cancel, methods=["POST"]),
             Route("/jobs/{job}/confirm", handlers.confirm, methods=["POST"]),
@@ -101,6 +102,13 @@ class _Handlers:
         if file not in pages.pictures(folder):
             raise HTTPException(404)
         return FileResponse(folder / file, media_type="image/png")
+
+    def provisional(self, request: Request) -> Response:
+        try:
+            picture = pages.provisional(self._site, request.path_params["job"]).read_bytes()
+        except FileNotFoundError:
+            raise HTTPException(404) from None
+        return Response(picture, media_type="image/png", headers={"Cache-Control": "no-store"})
 
     def retry(self, request: Request) -> Response:
         return self._ask(request, "retry")

@@ -14,6 +14,7 @@ from dicom_node import version
 from dicom_node.data_folder import DataFolder
 from dicom_node.errors import NodeError
 from dicom_node.job_board import JOB_STATES, Board, JobCard
+from dicom_node.job_progress import provisional_file
 from dicom_node.result_digest import load_findings
 from dicom_node.results import ResultFolder
 from dicom_node.web import words
@@ -95,6 +96,7 @@ def job(site: Site, name: str) -> dict[str, Any]:
         "stages_s": card.times.stages_s(),
         "findings": findings,
         "pictures": pictures(folder),
+        "provisional": provisional_stamp(site, name) if card.state == "measuring" else "",
         "others": others,
         "may_confirm": matched and card.latest and card.state in ("delivered", "measured") and not card.asked,
         "settled": card.state in ("delivered", "measured", "failed") and not card.asked,
@@ -112,6 +114,20 @@ def _is_unconfirmed(comparison: Mapping[str, Any]) -> bool:
 def result_folder(site: Site, name: str) -> Path:
     """Where the results of a job lie, or would lie. Raises UnknownJobError."""
     return _folder(site, site.view().board.job(name))
+
+
+def provisional(site: Site, name: str) -> Path:
+    """Where the provisional maps of a running job lie, or would lie. Raises UnknownJobError."""
+    site.view().board.job(name)
+    return provisional_file(DataFolder(site.settings.node.data_dir).scratch, name)
+
+
+def provisional_stamp(site: Site, name: str) -> str:
+    """Changes with every new picture, so that a browser asks for it; "" where there is none."""
+    try:
+        return str(provisional(site, name).stat().st_mtime_ns)
+    except FileNotFoundError:
+        return ""
 
 
 def pictures(folder: Path) -> list[str]:

@@ -55,6 +55,18 @@ def test_blocks_of_any_length_give_the_same() -> None:
     assert found[0].x_mm.tobytes() == found[1].x_mm.tobytes()
 
 
+def test_a_block_that_comes_too_fast_is_passed_over_and_the_next_keeps_its_frames() -> None:
+    arriving = ArrivingBubbles(
+        ArrivingPanel(np.ones(SHAPE, np.bool_), SPACING, RATE_HZ, 1e-8), ProvisionalParameters(block_frames=50)
+    )
+    power = one_vessel(100)
+    assert not arriving.take(power[:50], in_time=False)
+    assert (arriving.frames_done, len(arriving.localizations)) == (50, 0)
+    assert arriving.take(power[50:])
+    assert arriving.localizations.frame.min() >= 50
+    assert arriving.localizations.frame.max() == 99
+
+
 def test_noise_that_arrives_shows_nothing() -> None:
     arriving = ArrivingBubbles(
         ArrivingPanel(np.ones(SHAPE, np.bool_), SPACING, RATE_HZ, 1e-8), ProvisionalParameters(block_frames=50)

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dicom_node.acquisition import ArrivalKind, Verdict
 from dicom_node.config import load_settings, result_digest
 from dicom_node.data_folder import DataFolder
 from dicom_node.job_board import read_board
+from dicom_node.job_progress import provisional_file
 from dicom_node.jobs import JobBook
 from dicom_node.spool import Spool
 from dicom_node.steering import grant_wishes
@@ -25,6 +27,7 @@ from tests.dicom_node.web.ward_day import PATIENT_ID, PATIENT_NAME, WardDay
 
 PLAIN_TEXT = re.compile(r"<[^>]+>")
 FAILED = "refused0000000000004"
+MEASURING = "running0000000000009"
 
 
 def text_of(html: str) -> str:
@@ -73,6 +76,24 @@ def test_the_jobs_page_shows_figures_with_units_limitations_and_the_ledger(pages
     assert "sr.dcm not sent 1 try 0x0122: SOP class not supported" in page
     assert "sc_summary.dcm sent 1 try 0x0000: stored" in page
     assert "Super-resolution the pixels are not calibrated in mm" in page
+
+
+def test_a_job_that_is_measured_shows_what_its_bubbles_drew_so_far(pages: Pages, day: WardDay) -> None:
+    scratch = DataFolder(day.settings.node.data_dir).scratch
+    scratch.mkdir(exist_ok=True)
+    address = f"/jobs/{MEASURING}/provisional.png"
+    assert pages.get(address).status == 404
+    assert address not in pages.get(f"/jobs/{MEASURING}").text
+    file = provisional_file(scratch, MEASURING)
+    Image.new("RGB", (8, 4)).save(file)
+    try:
+        assert address in pages.get(f"/jobs/{MEASURING}").text
+        picture = pages.get(address)
+        assert (picture.status, picture.headers["content-type"]) == (200, "image/png")
+        assert picture.body == file.read_bytes()
+        assert pages.get("/jobs/..%2F..%2Fengine/provisional.png").status == 404
+    finally:
+        file.unlink()
 
 
 def test_the_pictures_are_served_and_nothing_else_of_the_folder(pages: Pages) -> None:
