@@ -32,9 +32,14 @@ class ArrivingPanel:
 
 @dataclass(frozen=True)
 class ProvisionalParameters:
-    """block_frames: clutter and noise are measured on so many. map_pixel_mm: four times the final map's."""
+    """block_frames: clutter and noise are measured on so many, fewer of a large panel (`block_bytes`), never below
+    `fewest_frames`. sample_frames: PSF and threshold from so many of them. map_pixel_mm: four times the final map's.
+    """
 
     block_frames: int = 150
+    block_bytes: int = 64_000_000
+    fewest_frames: int = 32
+    sample_frames: int = 24
     map_pixel_mm: float = 0.1
     bubbles: BubbleParameters = field(default_factory=BubbleParameters)
     tracking: TrackingParameters = field(default_factory=TrackingParameters)
@@ -46,7 +51,9 @@ class ArrivingBubbles:
     def __init__(self, panel: ArrivingPanel, parameters: ProvisionalParameters | None = None) -> None:
         self._panel = panel
         self._parameters = parameters or ProvisionalParameters()
-        self._block = np.empty((self._parameters.block_frames, *panel.valid.shape), np.float32)
+        p, frame_bytes = self._parameters, 4 * panel.valid.size
+        frames = min(p.block_frames, max(p.block_bytes // frame_bytes, p.fewest_frames))
+        self._block = np.empty((frames, *panel.valid.shape), np.float32)
         self._filled = 0
         self._frames_done = 0
         self._found = no_localizations()
@@ -94,7 +101,7 @@ class ArrivingBubbles:
         np.sqrt(np.maximum(self._block, 0), out=self._block)
         self._block[:, ~panel.valid] = np.sqrt(panel.floor_au)
         block, _ = filter_block(self._block, panel.frame_rate_hz, chosen.clutter)
-        quick = replace(chosen.localization, sweeps=0)
+        quick = replace(chosen.localization, sweeps=0, sample_frames=self._parameters.sample_frames)
         calibration = calibrate(block, quick, float(np.sqrt(panel.floor_au)))
         if calibration.spread.spots and np.isnan(without_hope(calibration, chosen)):
             here = localize(block, panel.spacing_mm, calibration, quick, self._frames_done)
