@@ -17,6 +17,7 @@ from processing.bubbles import Localizations, no_localizations
 from processing.cine import Cine, Spacing
 from processing.clutter import ClutterParameters, block_starts, filter_block
 from processing.errors import InvalidValueError
+from processing.kernels.jit import side_by_side
 from processing.localize import Calibration, LocalizationParameters, calibrate, localize
 from processing.point_spread import PointSpread
 
@@ -177,16 +178,24 @@ def aligned_amplitude(cine: Cine, frames: slice, motion: FrameMotion) -> NDArray
     Interpolating would blur the bubbles and colour the noise; a whole-pixel shift keeps both, and moves a static
     pattern by less than one pixel, which a few more clutter vectors hold. Pixels without data get the floor.
     """
-    floor = np.float32(np.sqrt(cine.floor_au))
-    block = np.maximum(cine.contrast[frames], 0)
-    # A maximum hands NaN on: what is finite at its largest is finite everywhere, and is not looked at again.
-    if not np.isfinite(block.max()):
-        block = np.nan_to_num(block, nan=float(cine.floor_au), posinf=1.0)
-    np.sqrt(block, out=block)
-    block[:, ~cine.valid] = floor
-    for frame, (dz, dx) in zip(block, whole_pixels(motion)[frames], strict=True):
+    floor, unknown = np.float32(np.sqrt(cine.floor_au)), ~cine.valid
+    power, shifts = cine.contrast[frames], whole_pixels(motion)[frames].tolist()
+    block = np.empty(power.shape, np.float32)
+
+    def fill(index: int) -> None:
+        """One frame, through all steps while it lies in the cache."""
+        frame = block[index]
+        np.maximum(power[index], 0, out=frame)
+        # A maximum hands NaN on: what is finite at its largest is finite everywhere, and is not looked at again.
+        if not np.isfinite(frame.max()):
+            np.nan_to_num(frame, copy=False, nan=float(cine.floor_au), posinf=1.0)
+        np.sqrt(frame, out=frame)
+        frame[unknown] = floor
+        dz, dx = shifts[index]
         if dz or dx:
-            frame[:] = shifted(frame, int(dz), int(dx))
+            frame[:] = shifted(frame, dz, dx)
+
+    side_by_side(fill, range(len(block)))
     return block
 
 

@@ -10,15 +10,18 @@ where it stands out of the panel, and singular vectors only where much does. Mem
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas, eigh
+from scipy.linalg import eigh
 from threadpoolctl import threadpool_limits
 
-PIXELS_AT_ONCE = 32768
+from processing.kernels.jit import side_by_side
+
+PIXELS_AT_ONCE = 4096
 """Pixels whose products are summed in single precision before they are added in double: keeps 60 dB of clutter from
 drowning the bubbles' eigenvalues, and the slice in cache."""
 
@@ -68,14 +71,20 @@ def tile_slices(shape: tuple[int, ...], tile_px: int) -> list[tuple[slice, slice
     ]
 
 
+def slices_of(frames: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Views (frame, some z, x) of about PIXELS_AT_ONCE pixels that cover the frames once."""
+    rows, columns = frames.shape[1:]
+    step = max(PIXELS_AT_ONCE // columns, 1)
+    return (frames[:, first : first + step] for first in range(0, rows, step))
+
+
 def gram_matrix(frames: NDArray[np.float32]) -> NDArray[np.float64]:
-    """X X' of (frame, z, x), float64 (frame, frame), upper triangle; symmetric rank-k products a slice at a time."""
-    flat = frames.reshape(len(frames), -1)
-    gram = np.zeros((len(flat), len(flat)))
-    for first in range(0, flat.shape[1], PIXELS_AT_ONCE):
-        # The transpose of a C-ordered slice is a Fortran matrix (pixel, frame): BLAS reads it without a copy.
-        part = np.ascontiguousarray(flat[:, first : first + PIXELS_AT_ONCE])
-        gram += blas.ssyrk(1.0, part.T, trans=1)
+    """X X' of (frame, z, x), float64 (frame, frame); symmetric rank-k products a slice at a time."""
+    gram = np.zeros((len(frames), len(frames)))
+    for part in slices_of(frames):
+        flat = part.reshape(len(frames), -1)
+        # numpy hands X X' to BLAS as one symmetric product and, other than scipy's wrapper, releases the GIL.
+        gram += flat @ flat.T
     return gram
 
 
@@ -84,7 +93,7 @@ def remove_clutter(
 ) -> tuple[NDArray[np.float32], int, float]:
     """One block (frame, z, x) without its clutter, the largest rank taken out, and the share of the energy.
 
-    Works in place when `frames` is writable. One BLAS thread: two on a busy machine spin for up to ten times as long.
+    Works in place when `frames` is writable. Tiles run side by side, each on one BLAS thread.
     The Gram matrices of tiles add up to that of the panel, so knowing both costs nothing: where the panel's vectors
     leave slow power behind, the tissue of that tile moves differently, and it is filtered by vectors of its own.
     """
@@ -93,23 +102,26 @@ def remove_clutter(
         return out, 0, 0.0
     tiles = tile_slices(out.shape[1:], parameters.tile_px)
     with threadpool_limits(1, user_api="blas"):
-        grams = [gram_matrix(out[:, z, x]) for z, x in tiles]
-        gram = np.sum(grams, axis=0)
-        panel, taken = clutter_vectors(gram, parameters)
-        rank = panel.shape[1]
-        for (z, x), own in zip(tiles, grams, strict=True):
+        grams = side_by_side(lambda tile: gram_matrix(out[:, tile[0], tile[1]]), tiles)
+        panel, taken = clutter_vectors(np.sum(grams, axis=0), parameters)
+
+        def filtered(k: int) -> int:
+            """Rank taken out of a tile."""
             vectors = panel
-            if parameters.rank is None and slow_power_left(own, panel, parameters) > parameters.local_excess:
-                local = clutter_vectors(own, parameters)[0]
+            if parameters.rank is None and slow_power_left(grams[k], panel, parameters) > parameters.local_excess:
+                local = clutter_vectors(grams[k], parameters)[0]
                 vectors = local if local.shape[1] else panel
+            z, x = tiles[k]
             if vectors.shape[1]:
                 subtract(out[:, z, x], vectors)
-                rank = max(rank, vectors.shape[1])
-    return out, rank, taken
+            return int(vectors.shape[1])
+
+        rank = max(side_by_side(filtered, range(len(tiles))))
+    return out, max(rank, panel.shape[1]), taken
 
 
 def clutter_vectors(gram: NDArray[np.float64], parameters: ClutterParameters) -> tuple[NDArray[np.float64], float]:
-    """Temporal vectors (frame, rank) of the clutter in a Gram matrix (upper triangle) and their share of its energy."""
+    """Temporal vectors (frame, rank) of the clutter in a Gram matrix and their share of its energy."""
     values, vectors = eigh(gram, lower=False, driver="evd")
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
     rank = clutter_rank(values, vectors, parameters) if parameters.rank is None else parameters.rank
@@ -120,26 +132,22 @@ def clutter_vectors(gram: NDArray[np.float64], parameters: ClutterParameters) ->
 def slow_power_left(gram: NDArray[np.float64], vectors: NDArray[np.float64], parameters: ClutterParameters) -> float:
     """Power of the slow temporal frequencies that `vectors` leave in a Gram matrix, over that of the others, a mode."""
     count = len(gram)
-    full = np.triu(gram) + np.triu(gram, 1).T
     cycles = np.arange(int(max(parameters.slow_share * count, 2.0)) + 1)
     phase = 2 * np.pi * np.outer(np.arange(count), cycles) / count
     slow = np.linalg.qr(np.concatenate([np.cos(phase), np.sin(phase[:, 1:])], axis=1))[0]
     left = slow - vectors @ (vectors.T @ slow)
-    slow_power = float(np.einsum("fm,fg,gm->", left, full, left, optimize=True))
-    every = float(np.trace(full)) - float(np.einsum("fm,fg,gm->", vectors, full, vectors, optimize=True))
+    slow_power = float((left * (gram @ left)).sum())
+    every = float(np.trace(gram)) - float((vectors * (gram @ vectors)).sum())
     others = (every - slow_power) / max(count - vectors.shape[1] - slow.shape[1], 1)
     return slow_power / slow.shape[1] / others if others > 0 else 0.0
 
 
 def subtract(frames: NDArray[np.float32], vectors: NDArray[np.float64]) -> None:
-    """X - V (V' X) in place, some rows of pixels at a time."""
+    """X - V (V' X) in place, a slice at a time."""
     v = np.ascontiguousarray(vectors, dtype=np.float32)
-    count, rows, columns = frames.shape
-    step = max(PIXELS_AT_ONCE // columns, 1)
-    for first in range(0, rows, step):
-        part = frames[:, first : first + step]
-        flat = part.reshape(count, -1)
-        part -= (v @ (v.T @ flat)).reshape(part.shape)
+    for part in slices_of(frames):
+        flat = part.reshape(len(frames), -1)
+        np.subtract(part, (v @ (v.T @ flat)).reshape(part.shape), out=part)
 
 
 def clutter_rank(values: NDArray[np.float64], vectors: NDArray[np.float64], parameters: ClutterParameters) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from scipy.optimize import brentq
 from scipy.special import ive
 
 from processing.frozen_arrays import frozen_array
+from processing.kernels.jit import side_by_side
 from processing.kernels.maxima import local_maxima, padded_width
 from processing.kernels.rician import TABLE_STEP
 from processing.point_spread import PointSpread
@@ -71,20 +73,20 @@ def measure_noise(
     gain = float(np.sqrt((weights**2).sum()))
     rows, columns = frames.shape[1:]
     tops, lefts = tile_starts(rows, tile_px), tile_starts(columns, tile_px)
-    scale = np.empty((len(tops), len(lefts)))
-    rayleigh = False
-    for a, top in enumerate(tops):
-        for b, left in enumerate(lefts):
-            window = (slice(None), slice(top, top + tile_px), slice(left, left + tile_px))
-            raw = frames[window]
-            scale[a, b] = clipped_std(filtered[window])
-            at_floor = float(np.mean(raw <= floor_au * 1.0001)) if floor_au > 0 else 0.0
-            if at_floor > MOSTLY_CLIPPED:
-                sigma = floor_au / np.sqrt(-2 * np.log(max(1 - at_floor, 1e-6)))
-                scale[a, b] = max(scale[a, b], RAYLEIGH_STD * gain * sigma)
-                rayleigh = True
-            scale[a, b] = max(scale[a, b], gain * floor_au / np.sqrt(12))
-    rayleigh = rayleigh or looks_rayleigh(frames)
+
+    def measured(corner: tuple[int, int]) -> tuple[float, bool]:
+        """Noise of a tile, and whether most of it is clipped."""
+        window = (slice(None), *(slice(first, first + tile_px) for first in corner))
+        noise = max(clipped_std(filtered[window]), gain * floor_au / float(np.sqrt(12)))
+        at_floor = float(np.mean(frames[window] <= floor_au * 1.0001)) if floor_au > 0 else 0.0
+        if at_floor <= MOSTLY_CLIPPED:
+            return noise, False
+        sigma = floor_au / float(np.sqrt(-2 * np.log(max(1 - at_floor, 1e-6))))
+        return max(noise, RAYLEIGH_STD * gain * sigma), True
+
+    noises, clipped = zip(*side_by_side(measured, product(tops, lefts)), strict=True)
+    scale = np.reshape(noises, (len(tops), len(lefts)))
+    rayleigh = any(clipped) or looks_rayleigh(frames)
     skewness = RAYLEIGH_SKEWNESS * float((weights**3).sum() / (weights**2).sum() ** 1.5) if rayleigh else 0.0
     return NoiseFloor(spread_tiles(scale, tops, lefts, tile_px, (rows, columns)), skewness, rayleigh)
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from processing.bubbles import Tracks
+from processing.kernels.accumulate import sum_over_pixels
+from processing.kernels.jit import side_by_side
 from processing.metrics import Estimate
 from processing.super_resolution_maps import Grid, Visits
 
@@ -61,10 +63,15 @@ class FlowMetrics:
 class Field:
     """What the figures of a ROI are made of: its tracks' visits on the grid, and the steps of the tracks inside it.
 
-    step_track, step_speed_mm_per_s, step_length_mm: one value a step between two rows of a track inside the ROI.
+    pixel: number of each visit's pixel among the `pixels` that are visited at all. direction_bin: of each visit, 0 to
+    ENTROPY_BINS - 1. step_track, step_speed_mm_per_s, step_length_mm: one value a step between two rows of a track
+    inside the ROI, by speed: a bootstrap draws other weights, but never another order.
     """
 
     visits: Visits
+    pixel: NDArray[np.int64]
+    pixels: int
+    direction_bin: NDArray[np.int64]
     speed_mm_per_s: NDArray[np.float64]
     unit_z: NDArray[np.float64]
     unit_x: NDArray[np.float64]
@@ -91,11 +98,18 @@ def field_of(tracks: Tracks, visits: Visits, grid: Grid, roi: NDArray[np.bool_],
     row_inside = roi[cell]
     owner = tracks.track_of_row
     step = np.flatnonzero(row_inside[:-1] & row_inside[1:] & (owner[:-1] == owner[1:])) if len(owner) else owner
+    step = step[np.argsort(speed[step], kind="stable")]
+    pixels, pixel = np.unique(inside.pixel, return_inverse=True)
+    unit_z, unit_x = (tracks.vz_mm_per_s / moving)[inside.row], (tracks.vx_mm_per_s / moving)[inside.row]
+    turn = (np.arctan2(unit_z, unit_x) + np.pi) / (2 * np.pi)
     return Field(
         visits=inside,
+        pixel=pixel,
+        pixels=len(pixels),
+        direction_bin=np.minimum((turn * ENTROPY_BINS).astype(np.int64), ENTROPY_BINS - 1),
         speed_mm_per_s=speed[inside.row],
-        unit_z=(tracks.vz_mm_per_s / moving)[inside.row],
-        unit_x=(tracks.vx_mm_per_s / moving)[inside.row],
+        unit_z=unit_z,
+        unit_x=unit_x,
         time_s=tracks.time_s[inside.row],
         step_track=owner[step],
         step_speed_mm_per_s=speed[step],
@@ -122,12 +136,10 @@ def flow_metrics(field: Field, parameters: FlowMetricParameters) -> FlowMetrics 
     once[present] = 1.0
     measured = figures(field, once, parameters)
     rng = np.random.default_rng(parameters.seed)
-    drawn: list[dict[str, float]] = []
-    for _ in range(parameters.resamples):
-        weight = np.zeros(field.tracks)
-        # Poisson weights: the number of tracks is itself a draw, so that counts have an interval too.
-        weight[present] = rng.poisson(1.0, len(present))
-        drawn.append(figures(field, weight, parameters))
+    weights = np.zeros((parameters.resamples, field.tracks))
+    # Poisson weights: the number of tracks is itself a draw, so that counts have an interval too.
+    weights[:, present] = rng.poisson(1.0, (parameters.resamples, len(present)))
+    drawn = side_by_side(lambda weight: figures(field, weight, parameters), weights)
     estimates = {name: interval(value, [d[name] for d in drawn]) for name, value in measured.items()}
     dispersed = estimates.pop("direction_dispersion")
     plateau = plateau_percent(field)
@@ -156,26 +168,24 @@ def interval(value: float, drawn: list[float]) -> Estimate:
 
 def figures(field: Field, weight: NDArray[np.float64], parameters: FlowMetricParameters) -> dict[str, float]:
     """Every figure with tracks counted `weight` times (1 = measured, Poisson = one bootstrap sample)."""
-    visits = field.visits
-    w = weight[visits.track]
-    pixel, index = np.unique(visits.pixel, return_inverse=True)
-    count, total, uz, ux = (
-        np.bincount(index, weights=w * v, minlength=len(pixel))
-        for v in (np.ones(len(w)), field.speed_mm_per_s, field.unit_z, field.unit_x)
-    )
-    crossed = count > 0
-    n = count[crossed]
-    per_pixel = total[crossed] / n
+    sums, directions = np.zeros((field.pixels, 4)), np.zeros(ENTROPY_BINS)
+    sum_over_pixels(
+        field.pixel, field.visits.track, field.direction_bin, weight, field.speed_mm_per_s, field.unit_z, field.unit_x,
+        sums, directions,
+    )  # fmt: skip
+    n, total, uz, ux = sums[sums[:, 0] > 0].T
+    per_pixel = total / n
     steps = weight[field.step_track]
     speed_mean, speed_median, speed_p95 = weighted_speed(field.step_speed_mm_per_s, steps)
-    angle = np.arctan2(field.unit_z, field.unit_x)
     rate = field.area_mm2 * field.duration_s
     # Rarefied: each track is drawn with the share q, so a pixel of n tracks is met with 1 - (1 - q)^n.
     share = min(parameters.rarefied_to / max(float(weight[field.row_track].sum()), 1.0), 1.0)
+    # Counts are whole numbers: one power for each that occurs.
+    missed = ((1 - share) ** np.arange(int(n.max()) + 1))[n.astype(np.int64)]
     low, high = np.percentile(per_pixel, [25, 75])
     return {
-        "area_percent": 100.0 * float(crossed.sum()) / field.roi_pixels,
-        "area_percent_rarefied": 100.0 * float((1 - (1 - share) ** n).sum()) / field.roi_pixels,
+        "area_percent": 100.0 * len(n) / field.roi_pixels,
+        "area_percent_rarefied": 100.0 * float((1 - missed).sum()) / field.roi_pixels,
         "tracks_per_mm2_s": float(weight.sum()) / rate,
         "flux_mm_per_mm2_s": float((steps * field.step_length_mm).sum()) / rate,
         "speed_mean_mm_per_s": speed_mean,
@@ -183,10 +193,10 @@ def figures(field: Field, weight: NDArray[np.float64], parameters: FlowMetricPar
         "speed_p95_mm_per_s": speed_p95,
         "speed_cv": float(per_pixel.std() / per_pixel.mean()),
         "speed_quartile_coefficient": float((high - low) / (high + low)),
-        "speed_entropy": entropy(per_pixel, np.ones_like(per_pixel), (0.0, float(per_pixel.max()))),
-        "direction_entropy": entropy(angle, w, (-np.pi, np.pi)),
+        "speed_entropy": entropy(np.histogram(per_pixel, ENTROPY_BINS, (0.0, float(per_pixel.max())))[0]),
+        "direction_entropy": entropy(directions),
         # Weighted by tracks: a pixel of one track has no dispersion to show.
-        "direction_dispersion": dispersion(n.astype(np.float64), np.hypot(uz[crossed], ux[crossed])),
+        "direction_dispersion": dispersion(n, np.hypot(uz, ux)),
     }
 
 
@@ -199,20 +209,16 @@ def dispersion(count: NDArray[np.float64], resultant: NDArray[np.float64]) -> fl
 
 
 def weighted_speed(speed: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Mean, median and 95th percentile of the speed over weighted track steps."""
-    order = np.argsort(speed, kind="stable")
-    cumulative = np.cumsum(weight[order])
-    median, p95 = (float(speed[order][np.searchsorted(cumulative, q * cumulative[-1])]) for q in (0.5, 0.95))
+    """Mean, median and 95th percentile of the speed over weighted track steps, in order of speed."""
+    cumulative = np.cumsum(weight)
+    median, p95 = (float(speed[np.searchsorted(cumulative, q * cumulative[-1])]) for q in (0.5, 0.95))
     return float(np.average(speed, weights=weight)), median, p95
 
 
-def entropy(values: NDArray[np.float64], weight: NDArray[np.float64], limits: tuple[float, float]) -> float:
-    """Shannon entropy of a weighted histogram of 32 bins over its largest possible value: 0 one bin, 1 uniform."""
-    if not limits[1] > limits[0]:
-        return 0.0
-    counts = np.histogram(values, bins=ENTROPY_BINS, range=limits, weights=weight)[0]
+def entropy(counts: NDArray[np.number]) -> float:
+    """Shannon entropy of a histogram over its largest possible value: 0 one bin, 1 uniform."""
     share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log(share)).sum() / np.log(ENTROPY_BINS))
+    return float(-(share * np.log(share)).sum() / np.log(len(counts)))
 
 
 def filling(field: Field, points: int = 50) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from processing.frozen_arrays import frozen_array
+from processing.kernels.jit import side_by_side
 from processing.limitations import Limitation
 from processing.tissue_correlation import FloatImage, shifted, vertex
 
@@ -97,15 +98,15 @@ def follow_local(
     windows = _Windows(followed, parameters)
     far = np.argsort(np.hypot(*followed.shift[frames].T), kind="stable")
     sampled = frames[far[np.linspace(0, frames.size - 1, min(parameters.sampled, frames.size)).astype(np.intp)]]
-    seen = [windows.look(int(frame)) for frame in sampled]
+    seen = side_by_side(windows.look, sampled.tolist())
     length_px = np.array([one.p95_px * followed.reduction for one in seen])
     gain = np.array([one.after - one.before for one in seen])
     bent = (gain >= parameters.smallest_gain) & (length_px >= parameters.smallest_px)
     if bent.mean() < parameters.bent_share:
         return None, ()
     coefficients = np.zeros((followed.usable.size, 2, TERMS), np.float32)
-    for frame in frames:
-        coefficients[frame] = followed.reduction * windows.look(int(frame)).coefficients
+    looks = side_by_side(windows.look, frames.tolist())
+    coefficients[frames] = followed.reduction * np.array([look.coefficients for look in looks])
     before, after = (float(np.mean([getattr(s, n) for s, b in zip(seen, bent, strict=True) if b])) for n in SIDES)
     local = LocalMotion(coefficients, followed.shape, before, after, float(np.percentile(length_px[bent], 95.0)))
     return local, (_followed(local, float(bent.mean())),)

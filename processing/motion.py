@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +22,7 @@ from scipy import ndimage
 from processing.cine import Cine, Spacing
 from processing.errors import InvalidValueError
 from processing.frozen_arrays import frozen_array
+from processing.kernels.jit import side_by_side
 from processing.limitations import Limitation
 from processing.local_motion import LOCAL_DEFAULTS, Followed, LocalMotion, LocalMotionParameters, follow_local
 from processing.tissue_correlation import Correlator, Detail, FloatImage, reduced, shifted
@@ -121,7 +123,7 @@ def estimate_motion(cine: Cine, parameters: MotionParameters = MOTION_DEFAULTS) 
     correlator = _correlator(cine.valid, parameters)
     candidates = candidate_frames(frames, parameters)
     reference = _Reference(correlator, {index: picture(index) for index in candidates})
-    compared = [reference.compare(picture(index)) for index in range(frames)]
+    compared = side_by_side(lambda index: reference.compare(picture(index)), range(frames))
     return _finished(cine, reference, compared, parameters)
 
 
@@ -145,7 +147,7 @@ class MotionFollower:
 
     def take(self, bmode: NDArray[np.uint8]) -> None:
         """The next frames (frame, z, x), in order."""
-        self._compared += [self._reference.compare(self._picture(frame)) for frame in bmode]
+        self._compared += side_by_side(lambda frame: self._reference.compare(self._picture(frame)), bmode)
 
     def motion(self, cine: Cine) -> Motion:
         """Motion of the cine whose frames have all been taken. Raises InvalidValueError where they are not."""
@@ -176,6 +178,10 @@ class Compared(NamedTuple):
     correlation: float
 
 
+KEPT_WINDOWS = 64
+"""Whole-pixel shifts for which the reference's spectrum is kept: 17 MB at 512 x 512 halved."""
+
+
 class _Reference:
     """The frame that all others are compared with: of the candidates the one that lies nearest to all others without
     being moved, in the most frequent position in the plane."""
@@ -184,15 +190,17 @@ class _Reference:
         self.correlator = correlator
         details = {index: correlator.detail(picture) for index, picture in candidates.items()}
         self.frame = _most_alike(correlator, details)
-        self._still = details[self.frame]
-        self._spectrum = correlator.spectrum(self._still)
+        still = details[self.frame]
+        # Tissue comes back to the same places: the reference behind the window of a shift is kept for the next frame.
+        self._at = lru_cache(maxsize=KEPT_WINDOWS)(lambda near: correlator.spectrum(still, near))
 
     def compare(self, picture: FloatImage) -> Compared:
         correlator, detail = self.correlator, self.correlator.detail(picture)
-        z, x = correlator.shift(self._spectrum, correlator.spectrum(detail))
+        whole = correlator.spectrum(detail)
+        z, x = correlator.shift(self._at((0, 0)), whole)
         near = round(z), round(x)
-        one = self._spectrum if near == (0, 0) else correlator.spectrum(self._still, near)
-        other = correlator.spectrum(detail, (-near[0], -near[1]))
+        one = self._at(near)
+        other = whole if near == (0, 0) else correlator.spectrum(detail, (-near[0], -near[1]))
         energy = correlator.likeness(one, one) * correlator.likeness(other, other)
         if not energy > 0.0:
             return Compared(0.0, 0.0, np.nan)
@@ -285,15 +293,20 @@ def apply_motion(cine: Cine, motion: Motion, out: NDArray[np.float32] | None = N
     """
     moved = np.empty(cine.contrast.shape, np.float32) if out is None else out
     bmode = None if cine.bmode is None else np.empty_like(cine.bmode)
-    valid, seen = cine.valid.copy(), set()
-    for index, (dz, dx) in enumerate(np.rint(motion.displacement_px).astype(int).tolist()):
-        brought = _brought(motion, index, (dz, dx))
+    whole = np.rint(motion.displacement_px).astype(int).tolist()
+
+    def bring(index: int) -> None:
+        brought = _brought(motion, index, whole[index])
         brought(cine.contrast[index], moved[index])
         if bmode is not None and cine.bmode is not None:
             brought(cine.bmode[index], bmode[index])
+
+    side_by_side(bring, range(len(whole)))
+    valid, seen = cine.valid.copy(), set()
+    for index, (dz, dx) in enumerate(whole):
         if not motion.rejected[index] and (motion.local is not None or (dz, dx) not in seen):
             seen.add((dz, dx))
-            valid &= brought(cine.valid, np.empty_like(valid))
+            valid &= _brought(motion, index, (dz, dx))(cine.valid, np.empty_like(valid))
     return replace(cine, contrast=moved, valid=valid, bmode=bmode)
 
 

@@ -150,12 +150,16 @@ def ratio_estimate(
     here = visits.inside(inside)
     centre, rim = (half.reshape(-1) for half in centre_and_rim(inside))
     present, track = np.unique(here.track, return_inverse=True)
+    pixels, pixel = np.unique(here.pixel, return_inverse=True)
+    centre_pixels, rim_pixels = centre.sum(), max(int(rim.sum()), 1)
+    in_centre, in_rim = centre[pixels], rim[pixels]
     rng = np.random.default_rng(parameters.seed)
     drawn = []
     for _ in range(parameters.resamples):
         taken = np.zeros(len(present), dtype=np.bool_)
         taken[rng.integers(0, len(present), len(present))] = True
-        covered = np.unique(here.pixel[taken[track]])
-        outer = rim[covered].sum() / max(rim.sum(), 1)
-        drawn.append(float(centre[covered].sum() / centre.sum() / outer) if outer > 0 else np.nan)
+        covered = np.zeros(len(pixels), dtype=np.bool_)
+        covered[pixel[taken[track]]] = True
+        outer = (covered & in_rim).sum() / rim_pixels
+        drawn.append(float((covered & in_centre).sum() / centre_pixels / outer) if outer > 0 else np.nan)
     return interval(value, drawn)

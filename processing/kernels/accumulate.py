@@ -1,4 +1,4 @@
-"""Walk tracks over a fine grid and note every pixel once a track."""
+"""Walk tracks over a fine grid, note every pixel once a track, and sum over pixels what tracks bring there."""
 
 from __future__ import annotations
 
@@ -43,3 +43,28 @@ def trace_tracks(
                     pixels[found] = i * width + j
                 found += 1
     return found
+
+
+@jit
+def sum_over_pixels(
+    pixel: NDArray[np.int64],
+    track: NDArray[np.int64],
+    direction: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    speed: NDArray[np.float64],
+    unit_z: NDArray[np.float64],
+    unit_x: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    directions: NDArray[np.float64],
+) -> None:
+    """Add weight, speed and unit vector of each visit to its pixel's row of `sums` (pixel, 4), weighted by its track.
+
+    direction: bin of each visit; its weight is added to that one of `directions`. Both outputs begin at zero.
+    """
+    for k in range(len(pixel)):
+        w, p = weight[track[k]], pixel[k]
+        sums[p, 0] += w
+        sums[p, 1] += w * speed[k]
+        sums[p, 2] += w * unit_z[k]
+        sums[p, 3] += w * unit_x[k]
+        directions[direction[k]] += w

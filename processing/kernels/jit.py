@@ -7,7 +7,7 @@ service compiles once an installation. No explicit signatures: they would refuse
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar, cast
 
@@ -15,6 +15,7 @@ import numba
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 def jit(function: Callable[P, R]) -> Callable[P, R]:
@@ -33,10 +34,20 @@ def in_blocks(work: Callable[[int, int], None], count: int, block: int) -> None:
     For kernels whose items are independent and take long. A `prange` around such a kernel would compile the whole of it
     twice more (10 s for the localizer); kernels release the GIL, so plain threads keep the cores as busy.
     """
-    threads = numba.get_num_threads()
-    if threads == 1 or count <= block:
+    if numba.get_num_threads() == 1:
         work(0, count)
         return
+    side_by_side(lambda first: work(first, min(first + block, count)), range(0, count, block))
+
+
+def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """`work` of every item, in order, on as many threads as numba may use.
+
+    For independent work that releases the GIL: kernels, transforms, copies, products of matrices on one BLAS thread
+    each. Several BLAS threads would spin while they wait for each other; these wait for nobody.
+    """
+    threads, every = numba.get_num_threads(), list(items)
+    if threads == 1 or len(every) < 2:
+        return [work(item) for item in every]
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work, k, min(k + block, count)) for k in range(0, count, block)]:
-            done.result()
+        return list(pool.map(work, every))

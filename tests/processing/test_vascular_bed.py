@@ -150,9 +150,10 @@ def test_filling_grows_with_each_new_track() -> None:
 
 
 def test_entropy_runs_from_one_bin_to_uniform() -> None:
-    assert entropy(np.full(50, 3.0), np.ones(50), (0.0, 10.0)) == 0.0
-    uniform = np.linspace(0, 10, 3200, endpoint=False)
-    assert entropy(uniform, np.ones(3200), (0.0, 10.0)) == pytest.approx(1.0, abs=1e-6)
+    assert entropy(np.array([0, 50, 0, 0])) == 0.0
+    assert entropy(np.full(32, 100)) == pytest.approx(1.0, abs=1e-12)
+    # Half of four bins: ln 2 of ln 4.
+    assert entropy(np.array([7, 0, 7, 0])) == pytest.approx(0.5, abs=1e-12)
 
 
 def drawn(
