@@ -108,8 +108,10 @@ def localize_loop(
     hopeless = np.full(len(cine.contrast), np.nan)
     start: PointSpread | None = None
     floor = float(np.sqrt(cine.floor_au))
+    # One block's memory serves all: asking the system for it anew costs as much as filling it.
+    memory = np.empty((max(np.diff(starts)), *cine.valid.shape), np.float32)
     for first, last in pairwise(starts):
-        block = aligned_amplitude(cine, slice(first, last), motion)
+        block = aligned_amplitude(cine, slice(first, last), motion, memory[: last - first])
         block, rank = filter_block(block, cine.frame_rate_hz, parameters.clutter)
         calibration = calibrate(block, parameters.localization, floor, start)
         start = calibration.spread if calibration.spread.spots else start
@@ -172,15 +174,17 @@ def measured(
     )
 
 
-def aligned_amplitude(cine: Cine, frames: slice, motion: FrameMotion) -> NDArray[np.float32]:
-    """Linear amplitude of a block, each frame moved back by whole pixels; what is left is taken from the positions.
+def aligned_amplitude(
+    cine: Cine, frames: slice, motion: FrameMotion, block: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Fill `block` with the linear amplitude of these frames, each moved back by whole pixels; what is left is taken
+    from the positions.
 
     Interpolating would blur the bubbles and colour the noise; a whole-pixel shift keeps both, and moves a static
     pattern by less than one pixel, which a few more clutter vectors hold. Pixels without data get the floor.
     """
     floor, unknown = np.float32(np.sqrt(cine.floor_au)), ~cine.valid
     power, shifts = cine.contrast[frames], whole_pixels(motion)[frames].tolist()
-    block = np.empty(power.shape, np.float32)
 
     def fill(index: int) -> None:
         """One frame, through all steps while it lies in the cache."""

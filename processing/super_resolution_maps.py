@@ -84,24 +84,25 @@ def flow_maps(tracks: Tracks, visits: Visits, grid: Grid) -> FlowMaps:
     speed = tracks.speed_mm_per_s()[visits.row]
     vz, vx = tracks.vz_mm_per_s[visits.row], tracks.vx_mm_per_s[visits.row]
     moving = np.where(speed > 0, speed, 1.0)
-    count, total, square, uz, ux = (
-        np.bincount(visits.pixel, weights=w, minlength=grid.size)
+    # Hardly a pixel of a fine grid is ever crossed: only those are summed, the others are filled.
+    crossed, pixel = np.unique(visits.pixel, return_inverse=True)
+    n, total, square, uz, ux = (
+        np.bincount(pixel, weights=w, minlength=len(crossed))
         for w in (np.ones_like(speed), speed, speed**2, vz / moving, vx / moving)
     )
-    crossed = count > 0
-    n = np.where(crossed, count, np.nan)
     mean = total / n
-    spread = np.sqrt(np.maximum(square / n - mean**2, 0) * n / np.where(count > 1, n - 1, np.nan))
-    shape = (grid.rows, grid.columns)
+    spread = np.sqrt(np.maximum(square / n - mean**2, 0) * n / np.where(n > 1, n - 1, np.nan))
 
-    def as_map(values: NDArray[np.floating]) -> NDArray[np.float32]:
-        return values.reshape(shape).astype(np.float32)
+    def as_map(values: NDArray[np.number], elsewhere: float = np.nan) -> NDArray[np.float32]:
+        drawn = np.full(grid.size, elsewhere, dtype=np.float32)
+        drawn[crossed] = values
+        return drawn.reshape(grid.rows, grid.columns)
 
     return FlowMaps(
-        density=as_map(count.astype(np.float64)),
+        density=as_map(n, elsewhere=0.0),
         speed_mm_per_s=as_map(mean),
-        direction_rad=as_map(np.where(crossed, np.arctan2(-uz, ux), np.nan)),
-        dispersion=as_map(np.where(crossed, 1 - np.hypot(uz, ux) / n, np.nan)),
+        direction_rad=as_map(np.arctan2(-uz, ux)),
+        dispersion=as_map(1 - np.hypot(uz, ux) / n),
         speed_error_mm_per_s=as_map(spread / np.sqrt(n)),
         pixel_mm=Spacing(grid.pixel_mm, grid.pixel_mm),
     )

@@ -11,6 +11,7 @@ from processing.bubbles import FlowMaps, Tracks
 from processing.cine import Spacing
 from processing.flow_metrics import FlowMetricParameters, FlowMetrics, field_of, flow_metrics, interval
 from processing.fourier_ring import resolution_um
+from processing.kernels.jit import side_by_side
 from processing.metrics import Estimate
 from processing.super_resolution_maps import Grid, Visits, flow_maps, grid_over, mask_on_grid, visits_of
 from processing.vessels import VesselParameters, Vessels, centre_and_rim, centre_rim_ratio, measure_vessels, vessel_mask
@@ -92,15 +93,14 @@ def ring_resolution(
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(splits):
-        first = rng.permutation(tracks) < tracks // 2
+    drawn = [rng.permutation(tracks) < tracks // 2 for _ in range(splits)]
+
+    def measured(first: NDArray[np.bool_]) -> float | None:
         halves = [half_density(visits, chosen, grid)[box] for chosen in (first, ~first)]
-        value = resolution_um(halves[0], halves[1], grid.pixel_mm)
-        if value is None:
-            return None
-        found.append(value)
-    return Estimate(float(np.median(found)), min(found), max(found))
+        return resolution_um(halves[0], halves[1], grid.pixel_mm)
+
+    found = [value for value in side_by_side(measured, drawn) if value is not None]
+    return Estimate(float(np.median(found)), min(found), max(found)) if len(found) == splits else None
 
 
 def median_estimate(values: NDArray[np.float64], seed: int) -> Estimate | None:
