@@ -178,10 +178,6 @@ class Compared(NamedTuple):
     correlation: float
 
 
-KEPT_WINDOWS = 64
-"""Whole-pixel shifts for which the reference's spectrum is kept: 17 MB at 512 x 512 halved."""
-
-
 class _Reference:
     """The frame that all others are compared with: of the candidates the one that lies nearest to all others without
     being moved, in the most frequent position in the plane."""
@@ -191,8 +187,8 @@ class _Reference:
         details = {index: correlator.detail(picture) for index, picture in candidates.items()}
         self.frame = _most_alike(correlator, details)
         still = details[self.frame]
-        # Tissue comes back to the same places: the reference behind the window of a shift is kept for the next frame.
-        self._at = lru_cache(maxsize=KEPT_WINDOWS)(lambda near: correlator.spectrum(still, near))
+        # Tissue comes back to the same places: the reference behind the window of a shift is kept (17 MB at 512 x 512).
+        self._at = lru_cache(maxsize=64)(lambda near: correlator.spectrum(still, near))
 
     def compare(self, picture: FloatImage) -> Compared:
         correlator, detail = self.correlator, self.correlator.detail(picture)
