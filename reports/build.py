@@ -14,7 +14,7 @@ from reports.cine_capture import cine_capture, first_picture
 from reports.comparison_page import comparison_page
 from reports.derived_grid import Grid
 from reports.enhancement_page import enhancement_page
-from reports.findings import Findings, Response
+from reports.findings import Findings, ModelUse, Response
 from reports.map_pages import perfusion_maps_page, super_resolution_page
 from reports.page import png_bytes
 from reports.parametric_map import parametric_map
@@ -91,8 +91,8 @@ def build_results(
         objects.insert(0, ("sr.dcm", structured_report(findings, context, options.sr_class, evidence)))
     if options.pictures:
         for index, (name, title, draw) in enumerate(_pages(findings, inputs)):
-            rgb = draw(findings, inputs, context)
-            shown = findings if name == "response" else _without_response(findings)  # of what the page shows
+            shown = findings if name == "response" else replace(findings, models=_others(findings))
+            rgb = draw(shown, inputs, context)
             objects.append((f"sc_{name}.dcm", secondary_capture(rgb, title, shown, context, index)))
             pictures.append((f"sc_{name}.png", png_bytes(rgb)))
         if inputs.cine is not None and findings.quality.contrast_found:
@@ -121,8 +121,12 @@ def _data_objects(
 
 def _without_response(findings: Findings) -> Findings:
     """Nothing of a prediction in the shadow reaches the archive, not even which model would have said it."""
-    models = tuple(model for model in findings.models if not is_response_model(model))
-    return replace(findings, response=Response(reason="not reported by this site"), models=models)
+    return replace(findings, response=Response(reason="not reported by this site"), models=_others(findings))
+
+
+def _others(findings: Findings) -> tuple[ModelUse, ...]:
+    """The models that predict no response: only its own page names those that do."""
+    return tuple(model for model in findings.models if not is_response_model(model))
 
 
 def _counted_from_first_frame(quantity: QuantityMap) -> QuantityMap:

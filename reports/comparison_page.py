@@ -209,13 +209,16 @@ def _draw_trend(page: Page, area: Area, comparison: Comparison) -> None:
     width = area.width / 4
     for index, name in enumerate(names):
         tile = Area(area.x + index * width, area.y, width, area.height)
-        page.text(tile.x + 6, tile.y, change_words(name), color=MUTED, fontsize=SMALL)
+        unit = unit_words(next(point.values[name].unit for point in comparison.trend if name in point.values))
+        title = f"{change_words(name)} ({unit})" if unit.strip("×") else change_words(name)
+        page.text(tile.x + 6, tile.y, title, color=MUTED, fontsize=SMALL)
         axes = page.axes(tile.inset(60, 28, 24, 30), facecolor=SURFACE)
         known = [(p.datetime - first, p.values[name].value) for p in comparison.trend if name in p.values]
         days = [since.total_seconds() / 86400 for since, value in known if value is not None]
         axes.plot(days, [v for _, v in known if v is not None], color=COLOURS["lesion"], lw=2, marker="o", ms=6)
         axes.tick_params(colors=MUTED, labelsize=SMALL, length=3)
         axes.locator_params(nbins=4)
+        axes.locator_params(axis="x", nbins=6, integer=max(days, default=0.0) >= TREND_FROM)
         axes.margins(0.12, 0.25)
         for side, spine in axes.spines.items():
             spine.set_visible(side in ("left", "bottom"))

@@ -81,15 +81,17 @@ def _draw_outline(axes: Any, roi: RoiFinding, corner_px: tuple[int, int], view: 
         points[:, 0], points[:, 1], color=colour, lw=2.2, ls=LINE_STYLES[roi.label], path_effects=halo, clip_on=True
     )
     rows, columns = view.box.rows, view.box.columns
+    below = roi.label == "reference"  # beside the lesion, at its depth: two words above would run into each other
+    height = points[:, 1].max() + 0.01 * rows if below else points[:, 1].min() - 0.015 * rows
     axes.text(
         np.clip(points[:, 0].mean(), 0.16 * columns, 0.84 * columns),  # a label at the edge would leave the picture
-        np.clip(points[:, 1].min() - 0.015 * rows, 0.05 * rows, rows),
+        np.clip(height, 0.05 * rows, 0.94 * rows),
         f"{TITLES[roi.label]} {roi.number}" if roi.number > 1 else TITLES[roi.label],
         color=colour,
         fontsize=SMALL,
         fontweight="bold",
         ha="center",
-        va="bottom",
+        va="top" if below else "bottom",
         path_effects=[withStroke(linewidth=3.5, foreground=BACKGROUND)],
     )
 

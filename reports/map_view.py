@@ -131,7 +131,8 @@ def _draw_key(page: Page, area: Area, quantity: QuantityMap, style: MapStyle, li
     axes.set_axis_off()
     low, high = limits
     size = max(abs(low), abs(high))
-    exponent = 0 if size == 0 or 1e-1 <= size < 1e4 else 3 * math.floor(math.log10(size) / 3)
+    least = 1.0 if "arb'U" in quantity.unit else 0.1  # amplitudes in the unit in which the summary prints them
+    exponent = 0 if size == 0 or least <= size < 1e4 else 3 * math.floor(math.log10(size) / 3)
     scale = 10.0**-exponent
     middle = math.sqrt(low * high) if style.logarithmic and low > 0 else (low + high) / 2
     for value, y, va in (

@@ -175,14 +175,14 @@ def _columns(findings: Findings, area: Area) -> Iterator[Column]:
     by_label, ratio, difference = findings.perfusion.by_label, findings.perfusion.ratio, findings.perfusion.difference_s
     labels = [label for label in LABELS if label in by_label]
     both = bool(ratio or difference)
-    right = area.right - 20 - (224 if both else 0) - 184 * (len(labels) - 1)
+    right = area.right - 20 - (216 if both else 0) - 192 * (len(labels) - 1)
     for index, label in enumerate(labels):
 
         def figure(symbol: str, label: RoiLabel = label) -> Quantity | None:
             found = next(p for p in PERFUSION_PARAMETERS if p.symbol == symbol)
             return Quantity.of(found.of(by_label[label].metrics), found.unit)
 
-        yield Column(right + 184 * index, COLUMN_TITLES[label], COLOURS[label], figure)
+        yield Column(right + 192 * index, COLUMN_TITLES[label], COLOURS[label], figure)
     if both:
         yield Column(
             area.right - 20, "Lesion : reference", TEXT, lambda symbol: ratio.get(symbol) or difference.get(symbol)
