@@ -1,7 +1,7 @@
-"""Figures of a vascular bed from its tracks, with bootstrap intervals over tracks.
+"""Figures of a vascular bed from its tracks, with bootstrap intervals over bubbles.
 
-None is standardised: the definitions are those of docs/super-resolution.md, printed with each figure's unit. Coverage
-shrinks when tracks are drawn with replacement, so intervals are percentiles moved to the measured value.
+None is standardised: the definitions are those of docs/super-resolution.md, printed with each figure's unit. Tracks of
+one bubble are drawn together; percentiles are moved to the measured value, from which a bootstrap's own mean strays.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from processing.bubbles import Tracks
+from processing.coverage_error import coverage_errors
 from processing.kernels.accumulate import sum_over_pixels
 from processing.kernels.jit import side_by_side
 from processing.metrics import Estimate
 from processing.super_resolution_maps import Grid, Visits
+from processing.track_chains import chains
 
 ENTROPY_BINS = 32
 
@@ -65,7 +67,8 @@ class Field:
 
     pixel: number of each visit's pixel among the `pixels` that are visited at all. direction_bin: of each visit, 0 to
     ENTROPY_BINS - 1. step_track, step_speed_mm_per_s, step_length_mm: one value a step between two rows of a track
-    inside the ROI, by speed: a bootstrap draws other weights, but never another order.
+    inside the ROI, by speed: a bootstrap draws other weights, but never another order. chain: of each track, the bubble
+    it belongs to (`processing.track_chains`).
     """
 
     visits: Visits
@@ -80,10 +83,16 @@ class Field:
     step_speed_mm_per_s: NDArray[np.float64]
     step_length_mm: NDArray[np.float64]
     row_track: NDArray[np.int64]
+    chain: NDArray[np.int64]
     tracks: int
     roi_pixels: int
     area_mm2: float
     duration_s: float
+
+    @property
+    def bubbles(self) -> int:
+        """How many the tracks belong to."""
+        return int(self.chain.max(initial=-1)) + 1
 
 
 def field_of(tracks: Tracks, visits: Visits, grid: Grid, roi: NDArray[np.bool_], duration_s: float) -> Field:
@@ -115,6 +124,7 @@ def field_of(tracks: Tracks, visits: Visits, grid: Grid, roi: NDArray[np.bool_],
         step_speed_mm_per_s=speed[step],
         step_length_mm=np.hypot(np.diff(tracks.z_mm), np.diff(tracks.x_mm))[step] if len(step) else np.empty(0),
         row_track=owner[row_inside],
+        chain=chains(tracks),
         tracks=len(tracks),
         roi_pixels=int(roi.sum()),
         area_mm2=float(roi.sum()) * grid.pixel_mm**2,
@@ -136,11 +146,11 @@ def flow_metrics(field: Field, parameters: FlowMetricParameters) -> FlowMetrics 
     once[present] = 1.0
     measured = figures(field, once, parameters)
     rng = np.random.default_rng(parameters.seed)
-    weights = np.zeros((parameters.resamples, field.tracks))
-    # Poisson weights: the number of tracks is itself a draw, so that counts have an interval too.
-    weights[:, present] = rng.poisson(1.0, (parameters.resamples, len(present)))
+    # Poisson weights: the number of bubbles is itself a draw, so that counts have an interval too.
+    weights = once * rng.poisson(1.0, (parameters.resamples, field.bubbles))[:, field.chain]
     drawn = side_by_side(lambda weight: figures(field, weight, parameters), weights)
     estimates = {name: interval(value, [d[name] for d in drawn]) for name, value in measured.items()}
+    estimates |= coverage(field, measured, parameters)
     dispersed = estimates.pop("direction_dispersion")
     plateau = plateau_percent(field)
     enough = len(field.row_track) >= parameters.rarefied_to
@@ -166,6 +176,17 @@ def interval(value: float, drawn: list[float]) -> Estimate:
     return Estimate(value, float(value + low), float(value + high))
 
 
+def coverage(field: Field, measured: dict[str, float], parameters: FlowMetricParameters) -> dict[str, Estimate]:
+    """Both shares of covered pixels with intervals of 1.96 standard errors (`processing.coverage_error`)."""
+    rows = np.bincount(field.chain[field.row_track], minlength=field.bubbles)
+    errors = coverage_errors(field.visits.pixel, field.chain[field.visits.track], rows, parameters.rarefied_to)
+    found = {}
+    for name, error in zip(("area_percent", "area_percent_rarefied"), errors, strict=True):
+        value, reach = measured[name], 1.96 * 100.0 * error / field.roi_pixels
+        found[name] = Estimate(value, max(value - reach, 0.0), min(value + reach, 100.0))
+    return found
+
+
 def figures(field: Field, weight: NDArray[np.float64], parameters: FlowMetricParameters) -> dict[str, float]:
     """Every figure with tracks counted `weight` times (1 = measured, Poisson = one bootstrap sample)."""
     sums, directions = np.zeros((field.pixels, 4)), np.zeros(ENTROPY_BINS)
@@ -178,22 +199,26 @@ def figures(field: Field, weight: NDArray[np.float64], parameters: FlowMetricPar
     steps = weight[field.step_track]
     speed_mean, speed_median, speed_p95 = weighted_speed(field.step_speed_mm_per_s, steps)
     rate = field.area_mm2 * field.duration_s
+    # A bubble lost and found again is one.
+    met = np.zeros(field.bubbles)
+    np.maximum.at(met, field.chain, weight)
     # Rarefied: each track is drawn with the share q, so a pixel of n tracks is met with 1 - (1 - q)^n.
     share = min(parameters.rarefied_to / max(float(weight[field.row_track].sum()), 1.0), 1.0)
     # Counts are whole numbers: one power for each that occurs.
     missed = ((1 - share) ** np.arange(int(n.max()) + 1))[n.astype(np.int64)]
-    low, high = np.percentile(per_pixel, [25, 75])
+    # Speeds end at their 99th percentile: one stray track would spread the bins over empty speeds.
+    low, high, fast = (float(v) for v in np.percentile(per_pixel, [25, 75, 99]))
     return {
         "area_percent": 100.0 * len(n) / field.roi_pixels,
         "area_percent_rarefied": 100.0 * float((1 - missed).sum()) / field.roi_pixels,
-        "tracks_per_mm2_s": float(weight.sum()) / rate,
+        "tracks_per_mm2_s": float(met.sum()) / rate,
         "flux_mm_per_mm2_s": float((steps * field.step_length_mm).sum()) / rate,
         "speed_mean_mm_per_s": speed_mean,
         "speed_median_mm_per_s": speed_median,
         "speed_p95_mm_per_s": speed_p95,
         "speed_cv": float(per_pixel.std() / per_pixel.mean()),
         "speed_quartile_coefficient": float((high - low) / (high + low)),
-        "speed_entropy": entropy(np.histogram(per_pixel, ENTROPY_BINS, (0.0, float(per_pixel.max())))[0]),
+        "speed_entropy": entropy(np.histogram(np.minimum(per_pixel, fast), ENTROPY_BINS, (0.0, fast))[0]),
         "direction_entropy": entropy(directions),
         # Weighted by tracks: a pixel of one track has no dispersion to show.
         "direction_dispersion": dispersion(n, np.hypot(uz, ux)),

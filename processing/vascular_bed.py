@@ -14,6 +14,7 @@ from processing.fourier_ring import resolution_um
 from processing.kernels.jit import side_by_side
 from processing.metrics import Estimate
 from processing.super_resolution_maps import Grid, Visits, flow_maps, grid_over, mask_on_grid, visits_of
+from processing.track_chains import chains
 from processing.vessels import VesselParameters, Vessels, centre_and_rim, centre_rim_ratio, measure_vessels, vessel_mask
 
 
@@ -69,7 +70,10 @@ def vascular_bed(
     maps = flow_maps(tracks, visits, grid)
     mask = vessel_mask(maps.density, parameters.vessels) & inside
     vessels = measure_vessels(mask, grid.pixel_mm, parameters.vessels)
-    resolution = ring_resolution(visits, len(tracks), inside, grid, parameters.metrics.seed)
+    # Tracks of one bubble go together: halves and samples of tracks would not be independent.
+    bubble = chains(tracks)
+    visits = Visits(visits.pixel, bubble[visits.track], visits.row)
+    resolution = ring_resolution(visits, int(bubble.max()) + 1, inside, grid, parameters.metrics.seed)
     return VascularBed(
         maps=maps,
         roi_on_grid=inside,
@@ -81,19 +85,19 @@ def vascular_bed(
 
 
 def half_density(visits: Visits, chosen: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
-    """Density of the tracks of a mask (track,), float64 (z, x)."""
+    """Density of the tracks of a mask (bubble,), float64 (z, x)."""
     counts = np.bincount(visits.pixel[chosen[visits.track]], minlength=grid.size).astype(np.float64)
     return counts.reshape(grid.rows, grid.columns)
 
 
 def ring_resolution(
-    visits: Visits, tracks: int, inside: NDArray[np.bool_], grid: Grid, seed: int, splits: int = 5
+    visits: Visits, bubbles: int, inside: NDArray[np.bool_], grid: Grid, seed: int, splits: int = 5
 ) -> Estimate | None:
-    """Median over random halves of the tracks, with the range of those splits; None when any split shows none."""
+    """Median over random halves of the bubbles, with the range of those splits; None when any split shows none."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     rng = np.random.default_rng(seed)
-    drawn = [rng.permutation(tracks) < tracks // 2 for _ in range(splits)]
+    drawn = [rng.permutation(bubbles) < bubbles // 2 for _ in range(splits)]
 
     def measured(first: NDArray[np.bool_]) -> float | None:
         halves = [half_density(visits, chosen, grid)[box] for chosen in (first, ~first)]
@@ -122,7 +126,7 @@ def vessel_figures(
     resolution: Estimate | None,
     parameters: BedParameters,
 ) -> VesselFigures:
-    """Figures of the vessels inside a ROI; intervals over vessels, and over tracks for centre and rim."""
+    """Figures of the vessels inside a ROI; intervals over vessels, and over bubbles for centre and rim."""
     seed = parameters.metrics.seed
     diameter = median_estimate(vessels.diameter_um, seed)
     # Without a measured resolution the grid's own limit stands: two pixels.
@@ -143,7 +147,7 @@ def vessel_figures(
 def ratio_estimate(
     vessels: Vessels, visits: Visits, inside: NDArray[np.bool_], parameters: FlowMetricParameters
 ) -> Estimate | None:
-    """Centre/rim ratio of the vessel mask; its interval from the pixels that resampled tracks cover."""
+    """Centre/rim ratio of the vessel mask; its interval from the pixels that resampled bubbles cover."""
     value = centre_rim_ratio(vessels.mask, inside)
     if value is None:
         return None
