@@ -53,14 +53,14 @@ class SpoolLimits:
 
 @dataclass(frozen=True)
 class StoreRequest:
-    """What the C-STORE request itself says of the object that follows. `answers`: the folder of the own retrieve that
-    it was asked for by, None for what comes unasked."""
+    """What the C-STORE request itself says of the object that follows. `answers`: the folders of the own retrieves
+    that asked for it, none for what comes unasked."""
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     origin: Origin
-    answers: Path | None = None
+    answers: tuple[Path, ...] = ()
 
 
 class Upload:
@@ -213,7 +213,7 @@ class AssociationLedger:
     def upload(self, request: StoreRequest, refusal: Status | None = None) -> Upload:
         """Begin to receive an object: into a file, or into nothing where the caller, its class or the disk says so."""
         path = self._spool.root / "incoming" / f"{self.association_id}-{next(self._numbers)}.part"
-        by_class = route_class(request.sop_class_uid, self.peer) if request.answers is None else None
+        by_class = route_class(request.sop_class_uid, self.peer) if not request.answers else None
         answer = by_class.status if refusal is None and by_class is not None else refusal
         if answer is not None:
             return Upload(request, path, answer)
@@ -267,7 +267,7 @@ class AssociationLedger:
             return "refused", mismatch
         upload.study = header.text("StudyInstanceUID"), header.text("PatientID")
         self.studies.setdefault(upload.study, Counter())
-        if upload.request.answers is not None:
+        if upload.request.answers:
             return self._hand_over(upload, upload.request.answers)
         way = route(arrival_of(header), self.peer, upload.request.origin)
         if not way.keep:
@@ -275,17 +275,19 @@ class AssociationLedger:
         return self._place(upload, record_of(upload.path, header))
 
     @staticmethod
-    def _hand_over(upload: Upload, folder: Path) -> tuple[str, Status]:
-        """To whoever asked a PACS for it; dropped where he has gone in the meantime."""
+    def _hand_over(upload: Upload, folders: Sequence[Path]) -> tuple[str, Status]:
+        """To everybody who asked a PACS for it; dropped where they have gone in the meantime."""
         upload.sync()
-        try:
-            os.link(upload.path, folder / f"{file_stem(upload.request.sop_instance_uid)}.dcm")
-        except FileExistsError:
-            return "duplicate", Status.SUCCESS
-        except FileNotFoundError:
-            return "dropped", Status.SUCCESS
-        fsync_folder(folder)
-        return "retrieved", Status.SUCCESS
+        outcome = "dropped"
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    os.link(upload.path, folder / f"{file_stem(upload.request.sop_instance_uid)}.dcm")
+                    fsync_folder(folder)
+                    outcome = "retrieved"
+                except FileExistsError:
+                    outcome = "duplicate" if outcome == "dropped" else outcome
+        return outcome, Status.SUCCESS
 
     @staticmethod
     def _not_kept(way: Route) -> tuple[str, Status]:

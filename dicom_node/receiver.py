@@ -224,9 +224,9 @@ class SpoolingStorage:
         ledger = self._ledgers[assoc]
         origin = origin_of(ledger.peer, request.move_originator, self._settings.ae_title)
         syntax = str(context.transfer_syntax[0]) if context is not None else ""
-        answers = self._asked_for.folder_for(request.sop_instance_uid)
-        if answers is not None and origin is not Origin.RETRIEVE and not self._is_destination(*ledger.caller):
-            answers = None
+        answers = self._asked_for.folders_for(request.sop_instance_uid)
+        if answers and origin is not Origin.RETRIEVE and not self._is_destination(*ledger.caller):
+            answers = ()
         wanted = StoreRequest(request.sop_class_uid, request.sop_instance_uid, syntax, origin, answers)
         announced = context is not None and context.abstract_syntax == request.sop_class_uid
         return ledger.upload(wanted, None if announced else Status.SOP_CLASS_NOT_SUPPORTED)

@@ -44,19 +44,19 @@ class RetrieveDesk:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def folder_for(self, sop_instance_uid: str) -> Path | None:
-        """Where an arriving object goes that somebody waits for; None for any other."""
+    def folders_for(self, sop_instance_uid: str) -> tuple[Path, ...]:
+        """Where an arriving object goes: to everybody who waits for it; nobody waits for any other."""
         try:
             open_now = set(self._root.iterdir())
         except FileNotFoundError:
-            return None
+            return ()
         for gone in [folder for folder in list(self._known) if folder not in open_now]:
             self._known.pop(gone, None)  # associations ask from threads of their own
-        for folder in open_now:
-            until, uids = self._wanted(folder)
-            if sop_instance_uid in uids and time.time() < until:
-                return folder
-        return None
+        return tuple(folder for folder in open_now if self._waits(folder, sop_instance_uid))
+
+    def _waits(self, folder: Path, sop_instance_uid: str) -> bool:
+        until, uids = self._wanted(folder)
+        return sop_instance_uid in uids and time.time() < until
 
     def _wanted(self, folder: Path) -> tuple[float, frozenset[str]]:
         if folder not in self._known:

@@ -199,12 +199,21 @@ def test_only_what_was_asked_for_is_taken_and_only_from_a_destination(tmp_path: 
         assert node.files() == [], "the late answer is dropped"
 
 
+def test_two_jobs_that_ask_for_the_same_object_both_get_it(tmp_path: Path) -> None:
+    asked = Scene(1, frames=1, sop_class=CAPTURE, attributes=OWN)
+    with Node(tmp_path, peers=(SCANNER, PACS)) as node:
+        desk, uids = RetrieveDesk(node.spool.root), [asked.sop_instance_uid]
+        with desk.waiting_for(uids, 30.0) as one, desk.waiting_for(uids, 30.0) as other:
+            assert store_status(node.port, asked, calling="ORTHANC") == Status.SUCCESS
+            assert [len(list(folder.glob("*.dcm"))) for folder in (one, other)] == [1, 1]
+
+
 def test_a_request_that_is_over_takes_nothing_and_is_swept(tmp_path: Path) -> None:
     desk, other = RetrieveDesk(tmp_path), RetrieveDesk(tmp_path)
     with desk.waiting_for(["1.2.3"], 30.0) as folder:
-        assert other.folder_for("1.2.3") == folder
-        assert other.folder_for("1.2.4") is None
+        assert other.folders_for("1.2.3") == (folder,)
+        assert other.folders_for("1.2.4") == ()
         (folder / "wanted.json").write_text('{"uids": ["1.2.3"], "until": 1.0}')
-        assert RetrieveDesk(tmp_path).folder_for("1.2.3") is None
+        assert RetrieveDesk(tmp_path).folders_for("1.2.3") == ()
         with RetrieveDesk(tmp_path).waiting_for(["1.2.5"], 30.0):
             assert not folder.exists(), "whoever opened it was killed"
