@@ -248,7 +248,7 @@ def _with_rois(analysis: Analysis, chosen: ChosenRois, cine: Cine) -> Analysis:
         )
         for roi in chosen.rois
     )
-    findings = replace(analysis.findings, rois=rois, models=chosen.models)
+    findings = replace(analysis.findings, rois=rois, models=chosen.models, shadow_models=chosen.shadows)
     return replace(analysis, identity=identity, findings=findings, rois=chosen.rois)
 
 
@@ -262,7 +262,8 @@ def _with_super_resolution(analysis: Analysis, outcome: SuperResolutionOutcome) 
     shas = tuple(model.sha256 for model in outcome.models if model.state == "ok")
     identity = replace(analysis.identity, model_sha256s=(*analysis.identity.model_sha256s, *shas))
     models = (*analysis.findings.models, *outcome.models)
-    findings = replace(analysis.findings, super_resolution=outcome.findings, models=models)
+    shadows = (*analysis.findings.shadow_models, *outcome.shadows)
+    findings = replace(analysis.findings, super_resolution=outcome.findings, models=models, shadow_models=shadows)
     return replace(analysis, identity=identity, findings=findings, super_resolution=outcome.measured)
 
 
@@ -272,7 +273,8 @@ def _with_response(analysis: Analysis, outcome: ResponseOutcome, settings: Setti
     shas = tuple(model.sha256 for model in outcome.models if reported and model.state in ("ok", "abstained"))
     identity = replace(analysis.identity, model_sha256s=(*analysis.identity.model_sha256s, *shas))
     models = (*analysis.findings.models, *outcome.models)
-    findings = replace(analysis.findings, response=outcome.findings, models=models)
+    shadows = (*analysis.findings.shadow_models, *outcome.shadows)
+    findings = replace(analysis.findings, response=outcome.findings, models=models, shadow_models=shadows)
     return replace(analysis, identity=identity, findings=findings)
 
 

@@ -66,7 +66,7 @@ def _models(settings: Settings) -> Iterator[CheckResult]:
     version that was pinned or approved and cannot be used is one."""
     for row in models_for(settings).list():
         name = f"{row.identity.id} {row.identity.version}".strip()
-        said = f"{row.role}, passes its checks" if row.state == "ok" else f"{row.state}: {row.sentence}"
+        said = f"{row.role}, {row.sentence}" if row.state == "ok" else f"{row.state}: {row.sentence}"
         yield CheckResult(row.state == "ok" or not row.identity.version, f"model {name}: {said}")
 
 

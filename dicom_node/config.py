@@ -127,6 +127,7 @@ class ModelSettings(Section):
 
     dir: Path | None = None
     pins: dict[str, str] = {}
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class ReportSettings(Section):

@@ -11,13 +11,14 @@ from onnx_models.identity import Refusal
 from onnx_models.loaded import ClipFacts
 from onnx_models.registry import Models, RegistryOptions
 from onnx_models.segment import Segmentation
+from onnx_models.session import Device
 from processing.cine import Cine
-from reports.findings import ModelUse
+from reports.model_use import ModelUse
 
 
 def models_for(settings: Settings) -> Models:
     """The shipped models under the site's overlay and pins; a fault of a model is its state, never an exception."""
-    return _opened(settings.models.dir, tuple(sorted(settings.models.pins.items())))
+    return _opened(settings.models.dir, tuple(sorted(settings.models.pins.items())), settings.models.device)
 
 
 def clip_facts(cine: Cine, dynamic_range_db: float | None) -> ClipFacts:
@@ -37,5 +38,5 @@ def use_of(answer: Segmentation | Classification | Refusal) -> ModelUse:
 
 
 @lru_cache(maxsize=2)
-def _opened(overlay: Path | None, pins: tuple[tuple[str, str], ...]) -> Models:
-    return Models.open(RegistryOptions(overlay=overlay, pins=dict(pins)))
+def _opened(overlay: Path | None, pins: tuple[tuple[str, str], ...], device: Device) -> Models:
+    return Models.open(RegistryOptions(overlay=overlay, pins=dict(pins), device=device))

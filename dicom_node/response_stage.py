@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from dicom_node.config import Settings
 from dicom_node.model_room import clip_facts, models_for, use_of
 from dicom_node.roi_choice import ChosenRois
+from dicom_node.shadow_models import shadow_of_response
 from onnx_models.classify import Classification, ResponseInputs, ResponseResult, Treatment, classify_response
 from onnx_models.identity import Refusal
 from processing.cine import Cine
 from processing.errors import UnfitCineError
 from processing.model_inputs import mask_on_cells, model_inputs, parameters_of
-from reports.findings import ModelUse, Response
+from reports.findings import Response
+from reports.model_use import ModelUse, ShadowUse
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class ResponseOutcome:
 
     findings: Response
     models: tuple[ModelUse, ...] = ()
+    shadows: tuple[ShadowUse, ...] = ()
 
 
 def predict_response(
@@ -53,7 +56,8 @@ def predict_response(
     lesion = mask_on_cells(roi.mask, cine, seen)
     inputs = ResponseInputs(seen.maps, seen.valid, lesion, clip_facts(cine, terms.dynamic_range_db))
     result = classify_response(models_for(terms.settings), inputs, terms.treatment)
-    return ResponseOutcome(_findings(result), (use_of(result.network), use_of(result.glass_box)))
+    uses = (use_of(result.network), use_of(result.glass_box))
+    return ResponseOutcome(_findings(result), uses, shadow_of_response(inputs, result, terms.settings))
 
 
 def _findings(result: ResponseResult) -> Response:

@@ -18,6 +18,7 @@ from dicom_node.config import Settings
 from dicom_node.errors import ConfigurationError
 from dicom_node.model_room import clip_facts, models_for, use_of
 from dicom_node.reader_contours import ReaderRois
+from dicom_node.shadow_models import shadow_of_lesion
 from onnx_models.identity import Refusal
 from onnx_models.segment import LesionInputs, Segmentation, segment_lesion
 from processing.cine import Cine
@@ -26,7 +27,7 @@ from processing.limitations import Limitation
 from processing.model_inputs import ModelInputs, model_inputs, parameters_of
 from processing.reference_roi import choose_reference
 from processing.roi import Roi, RoiLabel, panel_roi
-from reports.findings import ModelUse
+from reports.model_use import ModelUse, ShadowUse
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class ChosenRois:
     models: tuple[ModelUse, ...] = ()
     digest: str = ""
     maps: ModelInputs | None = None
+    shadows: tuple[ShadowUse, ...] = ()
 
 
 def choose_rois(
@@ -73,12 +75,14 @@ def choose_rois(
     except UnfitCineError as error:
         return _whole_panel(cine, given, (*said, error.limitation))
     found = _by_model(cine, maps, settings, dynamic_range_db)
+    shadows = shadow_of_lesion(cine, rejected, found, settings, dynamic_range_db)
     if isinstance(found, Refusal):
-        return replace(_whole_panel(cine, given, (*said, found.limitation(("rois",)))), models=(use_of(found),))
+        whole = _whole_panel(cine, given, (*said, found.limitation(("rois",))))
+        return replace(whole, models=(use_of(found),), shadows=shadows)
     lesion = Roi(found.mask, "lesion", "model")
     reference, limitations = _reference(lesion, given, cine)
     said += (*found.limitations, *limitations)
-    return ChosenRois((lesion, *reference), said, (use_of(found),), _digest(given), maps)
+    return ChosenRois((lesion, *reference), said, (use_of(found),), _digest(given), maps, shadows)
 
 
 def _by_model(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dicom_node.config import Settings
 from dicom_node.model_room import clip_facts, models_for, use_of
+from dicom_node.shadow_models import shadow_of_vessels
 from onnx_models.identity import Refusal
 from onnx_models.segment import VesselInputs, segment_vessels
 from processing.bubble_loop import FrameMotion, Progress
@@ -26,7 +27,6 @@ from processing.vascular_bed import VascularBed
 from reports.findings import (
     DensityByMask,
     FlowHeterogeneity,
-    ModelUse,
     PerfusionDensity,
     Quantity,
     Saturation,
@@ -34,6 +34,7 @@ from reports.findings import (
     SuperResolution,
     Vessels,
 )
+from reports.model_use import ModelUse, ShadowUse
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,7 @@ class SuperResolutionOutcome:
     measured: Measured | None = None
     limitations: tuple[Limitation, ...] = ()
     models: tuple[ModelUse, ...] = ()
+    shadows: tuple[ShadowUse, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ def _with_vessel_model(
     density = bed.maps.density.astype(np.float32)
     inputs = VesselInputs(density, bed.maps.pixel_mm.z_mm, clip_facts(cine, dynamic_range_db))
     found = segment_vessels(models_for(settings), inputs)
+    outcome = replace(outcome, shadows=shadow_of_vessels(inputs, found, settings))
     if isinstance(found, Refusal):
         limits = (*outcome.limitations, found.limitation(("perfusion_density.by_model",)))
         return replace(outcome, limitations=limits, models=(use_of(found),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,6 @@ class LoadedModel:
     session: Session | None = None
     failures: int = 0
     timeout_s: float = 10.0
-    notes: tuple[str, ...] = field(default=())
     folder: Path | None = None
 
     @property
@@ -129,10 +128,10 @@ def load_model(folder: Path, device: Device = "cpu", timeout_s: float = 10.0) ->
         _check_golden(folder, manifest, session)
     except ModelRefusedError as error:
         return LoadedModel(identity, error.state, error.sentence)
-    loaded = LoadedModel(identity, "ok", "all checks passed", manifest, session, timeout_s=timeout_s, folder=folder)
+    sentence = "all checks passed"
     if device == "cuda" and session.provider != "CUDAExecutionProvider":
-        loaded.notes = (f"CUDA was asked for, the runtime uses {session.provider}",)
-    return loaded
+        sentence += f"; CUDA was asked for, the runtime uses {session.provider}"
+    return LoadedModel(identity, "ok", sentence, manifest, session, timeout_s=timeout_s, folder=folder)
 
 
 def absent(name: str, version: str, task: str, state: State, sentence: str) -> LoadedModel:

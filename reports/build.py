@@ -14,8 +14,9 @@ from reports.cine_capture import cine_capture, first_picture
 from reports.comparison_page import comparison_page
 from reports.derived_grid import Grid
 from reports.enhancement_page import enhancement_page
-from reports.findings import Findings, ModelUse, Response
+from reports.findings import Findings, Response
 from reports.map_pages import perfusion_maps_page, super_resolution_page
+from reports.model_use import ModelUse
 from reports.page import png_bytes
 from reports.parametric_map import parametric_map
 from reports.pictures import PictureInputs

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from reports.findings import Findings, ModelUse
+from reports.findings import Findings
+from reports.model_use import ModelUse
 
 Conditions = Mapping[str, str]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from reports import codes
-from reports.findings import ModelUse
+from reports.model_use import ModelUse
 from reports.uids import device_uid
 
 MANUFACTURER = "CEUS Node"

@@ -17,6 +17,7 @@ from processing.limitations import Limitation
 from processing.metrics import Estimate, MapSampling, PerfusionMetrics
 from processing.roi import DrawnBy, RoiLabel
 from reports.errors import InvalidFindingsError
+from reports.model_use import ModelUse, ShadowUse
 
 SCHEMA: Literal["ceus-node/findings/1"] = "ceus-node/findings/1"
 NOT_IMPLEMENTED = "not part of this analysis"
@@ -293,21 +294,6 @@ class Response:
 
 
 @dataclass(frozen=True)
-class ModelUse:
-    """A model that was asked, its state, out-of-distribution score and Device UID ("": no manifest could be read)."""
-
-    id: str
-    version: str
-    sha256: str
-    provider: str
-    state: str
-    ood_score: float | None = None
-    threshold: float | None = None
-    temperature: float | None = None
-    device_uid: str = ""
-
-
-@dataclass(frozen=True)
 class Baseline:
     """The earlier study that was compared with, and the rule that chose it."""
 
@@ -384,6 +370,7 @@ class Findings:
     super_resolution: SuperResolution = field(default_factory=SuperResolution)
     response: Response = field(default_factory=Response)
     models: tuple[ModelUse, ...] = ()
+    shadow_models: tuple[ShadowUse, ...] = ()
     comparison: Comparison = field(default_factory=Comparison)
     schema: Literal["ceus-node/findings/1"] = SCHEMA
 

@@ -11,9 +11,10 @@ from typing import Any
 from highdicom.sr import AlgorithmIdentification, MeasurementsAndQualitativeEvaluations
 
 from reports import codes
-from reports.findings import Findings, ModelUse, Quantity
+from reports.findings import Findings, Quantity
 from reports.group_parts import source_image, tracking
 from reports.measurements import evaluation, figure, values
+from reports.model_use import ModelUse
 from reports.result_object import ResultContext
 
 RESPONSES = {

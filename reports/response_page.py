@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.findings import Findings, ModelUse, Response
+from reports.findings import Findings, Response
 from reports.frame_view import caption, draw_panel
+from reports.model_use import ModelUse
 from reports.page import AMBER, BODY, HEADING, MUTED, SMALL, SURFACE, TEXT, Area, Page, new_page, number
 from reports.page_frame import draw_footer, draw_header
 from reports.pictures import PictureInputs

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from reports.codes import OWN_SCHEME, OWN_SCHEME_NAME, OWN_SCHEME_VERSION
 from reports.equipment import MANUFACTURER, Equipment, contributing_equipment
-from reports.findings import ModelUse
+from reports.model_use import ModelUse
 from reports.source_header import FrameReference, SourceHeader
 from reports.uids import ResultIdentity
 

@@ -19,7 +19,8 @@ from processing.roi import DrawnBy
 from reports import codes
 from reports.derived_grid import Grid, device_arguments, proxy_image, restore_source_references
 from reports.errors import InvalidFindingsError
-from reports.findings import Findings, ModelUse
+from reports.findings import Findings
+from reports.model_use import ModelUse
 from reports.result_object import ResultContext, finish
 
 Structure = Literal["lesion", "reference", "vessels"]

@@ -136,6 +136,10 @@ def _software_facts(findings: Json) -> Iterator[tuple[str, str]]:
     yield "Profile", str(software.get("profile") or "default")
     for model in findings.get("models") or ():
         yield "Model", f"{model.get('id')} {model.get('version')} ({model.get('state')})"
+    for shadow in findings.get("shadow_models") or ():
+        agreement = shadow.get("agreement")
+        alike = "" if agreement is None else f", agrees by {agreement:.2f}"
+        yield "Model in the shadow", f"{shadow.get('id')} {shadow.get('version')} ({shadow.get('state')}{alike})"
 
 
 def _dynamic_range(source: Json) -> str:

@@ -14,8 +14,12 @@ from onnx_models.training.networks import MaskNet, lesion_net
 
 CROP = 192
 """Cells of a window: 48 mm, or 24 mm of a small animal."""
-SCHEDULES = (Schedule(6000, CROP, seed=20), Schedule(5000, CROP, seed=21, peak_rate=2e-3))
-"""Two cosine cycles, the second at half the rate (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+SCHEDULES = (
+    Schedule(6000, CROP, seed=20),
+    Schedule(5000, CROP, seed=21, peak_rate=2e-3),
+    Schedule(5000, CROP, seed=22, peak_rate=2e-3),
+)
+"""Cosine cycles, the later ones at half the rate (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
 ALONE = (Schedule(5000, CROP, seed=20),)
 """For a network that sees one simulator only, and so half of the cines: it is measured, never shipped."""
 

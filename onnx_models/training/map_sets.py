@@ -86,15 +86,21 @@ _ARRAYS = ("maps", "lesion", "valid")
 _FACTS = ("contrast", "mechanism", "small_animal", "seed", "cell_mm")
 
 
-TRAIN_CINES, VALIDATION_CINES = 900, 100
+TRAIN_CINES: dict[Mechanism, int] = {"perfusion field": 900, "bubble rim": 1300}
+"""The second mechanism is the harder one: with as many cines, its validation Dice lay 0.07 lower."""
+VALIDATION_CINES = 100
 """Of each mechanism."""
 
 
-def make_sets(folder: Path, train: int = TRAIN_CINES, validation: int = VALIDATION_CINES) -> None:
+def make_sets(folder: Path) -> None:
     """All sets; shards that are there are kept."""
-    for kind, start, count in (("validation", VALIDATION_SEED, validation), ("train", TRAIN_SEED, train)):
-        for place, mechanism in enumerate(MECHANISMS):
-            save_set(folder, mechanism, kind, range(start + 100_000 * place, start + 100_000 * place + count))
+    for place, mechanism in enumerate(MECHANISMS):
+        for kind, start, count in (
+            ("validation", VALIDATION_SEED, VALIDATION_CINES),
+            ("train", TRAIN_SEED, TRAIN_CINES[mechanism]),
+        ):
+            first = start + 100_000 * place
+            save_set(folder, mechanism, kind, range(first, first + count))
 
 
 def main() -> None:

@@ -197,7 +197,8 @@ def build(root: Path, sources: Sources, version: str) -> tuple[Path, dict[str, A
 def release(sources: Sources, version: str, extra_rows: list[dict[str, Any]]) -> Path:
     """Make `onnx_models/lesion_seg/<version>` with its figures and return it."""
     folder, manifest, point = build(SHIPPED, sources, version)
-    manifest["metrics"] = measure(folder, sources.test, point, extra_rows)
+    notes = torch.load(sources.weights, weights_only=True).get("notes", [])
+    manifest["metrics"] = measure(folder, sources.test, point, extra_rows, notes)
     write_folder(folder, (folder / "model.onnx").read_bytes(), (folder / "golden.npz").read_bytes(), manifest)
     return folder
 
@@ -212,11 +213,14 @@ def unseen_rows(sources: Sources) -> list[dict[str, Any]]:
     rows = []
     for mechanism in MECHANISMS:
         found = [o.dice for o in outcomes if o.cine.mechanism == mechanism]
-        rows.append(mean_figure(found).row(f"Dice on {mechanism}, trained on {seen} alone, refusals as 0", "reported"))
+        asked = ">= 0.92" if mechanism == seen else "reported"
+        rows.append(mean_figure(found).row(f"Dice on {mechanism}, trained on {seen} alone, refusals as 0", asked))
     return rows
 
 
-def measure(folder: Path, test: Path, point: OperatingPoint, extra_rows: list[dict[str, Any]]) -> dict[str, Any]:
+def measure(
+    folder: Path, test: Path, point: OperatingPoint, extra_rows: list[dict[str, Any]], notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """Figures of the file in `folder` on the held-out cines in `test`."""
     model = load_model(folder)
     if model.manifest is None:
@@ -240,8 +244,9 @@ def measure(folder: Path, test: Path, point: OperatingPoint, extra_rows: list[di
             "Simulated cines only: overlap on a simulator says little about patients (contrast Dice of published "
             "networks on patients: 0.74 to 0.80).",
             f"Held-out cines: 5 Hz, 0.04 to 0.4 mm pixels, through display, JPEG and `model_inputs`; states {states}.",
-            "Version 2's card on these seeds was known (small animals, abstentions) when preprocessing 2 and the finer "
-            "training cines were chosen, on training and validation cines; nothing was chosen on these figures.",
+            "The held-out cines are new with version 4: no version before had been measured on them, and nothing was "
+            "chosen on these figures.",
+            *notes,
             "Curves are read without a model (peak, time to peak, area, steepest rise of the smoothed mean power).",
         ],
     }

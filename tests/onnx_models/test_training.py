@@ -24,7 +24,7 @@ def test_a_minute_of_training_beats_the_tuned_threshold() -> None:
     from onnx_models.training.export import Tensors, to_onnx
     from onnx_models.training.vessel import TRAIN_SEED, VALIDATION_SEED, Cycle, train
 
-    network = train([Cycle(maps=60, epochs=40, seed=30)])
+    network = train(Cycle(maps=60, epochs=40, seed=30))
     content = to_onnx(network, torch.zeros(2, 2, 96, 128), Tensors("sr", {0: "n", 2: "h", 3: "w"}))
     session = open_session(content)
     rule = tuned_threshold([draw_vessels(TRAIN_SEED + k) for k in range(20)])

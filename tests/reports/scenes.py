@@ -19,7 +19,6 @@ from reports.findings import (
     FlowHeterogeneity,
     Heterogeneity,
     LesionMatch,
-    ModelUse,
     Perfusion,
     PerfusionDensity,
     Quality,
@@ -37,6 +36,7 @@ from reports.findings import (
     Vessels,
     Washout,
 )
+from reports.model_use import ModelUse, ShadowUse
 from reports.parameters import DIFFERENCE_SYMBOLS, PERFUSION_PARAMETERS, RATIO_SYMBOLS
 
 CREATED = datetime(2026, 11, 20, 14, 30, 5, tzinfo=UTC)
@@ -216,6 +216,7 @@ def full_findings() -> Findings:
             ModelUse("response_cls", "1", "34" * 32, "CPUExecutionProvider", "ok", 0.4, 0.5, 1.2, "2.25.32"),
             ModelUse("response_lr", "1", "56" * 32, "CPUExecutionProvider", "abstained", 0.3, 0.5, 1.0, "2.25.33"),
         ),
+        shadow_models=(ShadowUse("lesion_seg", "100", "78" * 32, "ok", 0.3, 0.91),),
     )
 
 
