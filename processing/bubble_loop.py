@@ -63,12 +63,15 @@ class Progress:
 class BubbleParameters:
     """Parameters of the way from power to localizations.
 
+    faintest_share: of the median amplitude in a block; what is fainter is no bubble, whatever it stands above: 26 dB
+    lie below all of a population (log-normal, spread 0.3 to 1), and above the noise where bubbles are bright.
     hopeless_snr_db, hopeless_coverage: a block whose sample is fainter than this, or whose bubble images cover more of
     the panel, is not localized: 3 dB and four times beyond what super-resolution needs (`processing.suitability`).
     """
 
     clutter: ClutterParameters = field(default_factory=ClutterParameters)
     localization: LocalizationParameters = field(default_factory=LocalizationParameters)
+    faintest_share: float = 0.05
     hopeless_snr_db: float = 7.0
     hopeless_coverage: float = 0.2
 
@@ -120,6 +123,7 @@ def localize_loop(
         hopeless[first:last] = without_hope(calibration, parameters)
         if np.isnan(hopeless[first]):
             here = localize(block, spacing, calibration, parameters.localization, first)
+            here = without_faint(here, parameters)
             seen = was_seen(here, motion, cine.valid.shape, spacing, calibration.spread.half_px)
             here = corrected(here.part(seen), motion, spacing)
             here = here.part(within(here, inside, spacing) & ~motion.rejected[here.frame])
@@ -130,6 +134,13 @@ def localize_loop(
     every = joined(found)
     summary = measured(every, calibrations, spacing, tuple(ranks), saturated / max(len(every), 1))
     return replace(summary, hopeless=hopeless)
+
+
+def without_faint(found: Localizations, parameters: BubbleParameters) -> Localizations:
+    """Localizations of a block that are as bright as bubbles."""
+    if not len(found):
+        return found
+    return found.part(found.amplitude_au >= parameters.faintest_share * np.median(found.amplitude_au))
 
 
 def without_hope(calibration: Calibration, parameters: BubbleParameters) -> float:

@@ -62,7 +62,7 @@ def with_truth(breathing: Breathing | None, seed: int) -> tuple[SuperResolution,
 def test_many_trees_come_back_with_their_speeds_and_intervals_that_hold_what_repeats_would_give() -> None:
     """Goal: bias of speed at most 2 %, intervals of 95 %. A bias is a mean over trees; so is a share of intervals.
 
-    Bubbles that are found again in more than one piece are not all recognised (docs): 85 to 95 % is what intervals hold.
+    Not all pieces of a bubble's way are recognised as one (docs): 85 to 95 % is what intervals hold.
     Binomial(20, .85): 14 or more with 98 %.
     """
     trees, fewest = 20, 14
@@ -76,11 +76,10 @@ def test_many_trees_come_back_with_their_speeds_and_intervals_that_hold_what_rep
         true = np.array(speeds)[:, column]
         measured = [getattr(metrics, name) for metrics in beds]
         values = np.array([estimate.value for estimate in measured])
-        print(
-            f"{name}: {np.mean(values / true):.3f} of the truth, {held(measured, float(true.mean()))} of {trees} hold it"
-        )
+        holding = held(measured, float(true.mean()))
+        print(f"{name}: {np.mean(values / true):.3f} of the truth, {holding} of {trees} hold it")
         assert abs(np.mean(values / true) - 1) <= 0.02
-        assert held(measured, float(true.mean())) >= fewest
+        assert holding >= fewest
     # Density counts what was seen: bubbles lost among others are missing from it (docs). Its interval is asked for the
     # mean of repeats.
     for name in ("area_percent", "speed_quartile_coefficient", "direction_entropy"):

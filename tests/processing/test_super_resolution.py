@@ -120,11 +120,11 @@ def test_every_track_lies_on_a_vessel(scene: Scene, tree: tuple[SuperResolution,
     assert result.tracks is not None
     way = np.column_stack([truth.z_mm, truth.x_mm])
     points = np.column_stack([result.tracks.z_mm, result.tracks.x_mm])
-    nearest = np.array([np.hypot(*(way - p).T).min() for p in points[:: max(len(points) // 400, 1)]])
+    nearest = cKDTree(way).query(points)[0]
     # Vessel walls lie within 0.4 mm of the streamlines sampled by the truth; merged bubbles fall between two of them.
     assert np.percentile(nearest, 95) < 0.1
-    # 5 false alarms a megapixel are 150 in this loop: three in reach of each other make a stray track now and then.
-    assert np.mean(nearest > 0.6) < 0.01
+    # Every point: noise that passes for a bubble (150 in 400 frames at the rate set) is fainter than any (26 dB).
+    assert nearest.max() < 0.6
 
 
 def test_progress_is_told_block_by_block(tree: tuple[SuperResolution, list[Progress]]) -> None:
