@@ -41,7 +41,7 @@ from processing.kernels.gauss_newton import (
     X,
     Z,
 )
-from processing.kernels.jit import in_blocks
+from processing.kernels.jit import in_blocks, side_by_side
 from processing.kernels.localization import localize_frames, subtract_spots
 from processing.kernels.maxima import BLOCK_FRAMES, matched_filter_stack
 from processing.point_spread import LARGEST_SIGMA_PX, SMALLEST_SIGMA_PX, PointSpread, guessed_spread
@@ -259,9 +259,10 @@ def find(
             # Spots may have been turned away for want of room: once more with enough.
             capacity = min(4 * capacity, most)
             continue
-        inside = np.arange(capacity) < counts[:, None]
-        frame = first + np.nonzero(inside)[0]
-        found.append(np.column_stack([spots[inside], frame]))
+        table = np.empty((int(counts.sum()), COLUMNS + 1))
+        np.concatenate([own[:count] for own, count in zip(spots, counts.tolist(), strict=True)], out=table[:, :COLUMNS])
+        table[:, COLUMNS] = np.repeat(np.arange(first, last), counts)
+        found.append(table)
         first = last
     return np.concatenate(found)
 
@@ -296,8 +297,8 @@ def localize(
     frames = np.ascontiguousarray(frozen_array("amplitude_au", amplitude_au, np.float32, 3))
     if not len(frames):
         return no_localizations()
-    # The smallest and largest value show NaN and infinity at a fraction of a look at every pixel.
-    if not (np.isfinite(frames.min()) and np.isfinite(frames.max())):
+    blocks = (frames[first : first + BLOCK_FRAMES] for first in range(0, len(frames), BLOCK_FRAMES))
+    if not all(side_by_side(finite, blocks)):
         raise InvalidValueError("amplitude_au must be finite: masked pixels are filled before (fill_masked)")
     spots = find(frames, calibration, parameters)
     # A spot's own residual follows local disturbance, the pooled one is steady: weighted by what each rests on.
@@ -320,6 +321,11 @@ def localize(
         amplitude_au=spots[:, AMPLITUDE].astype(np.float32),
         sigma_mm=sigma.astype(np.float32),
     )
+
+
+def finite(frames: NDArray[np.float32]) -> bool:
+    """The smallest and largest value show NaN and infinity at a fraction of a look at every pixel."""
+    return bool(np.isfinite(frames.min()) and np.isfinite(frames.max()))
 
 
 def repositioned(
