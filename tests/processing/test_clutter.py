@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 
@@ -94,6 +95,19 @@ def test_a_tile_that_moves_with_the_panel_is_filtered_with_it() -> None:
     assert tiles_rank == rank
     # The Gram matrix of tiles is summed in another order; single precision of amplitudes of 3.
     assert np.abs(whole - parted).max() < 1e-4
+
+
+def test_one_and_two_threads_filter_to_the_same_bit() -> None:
+    tissue, bubbles, noise = fast_scene()
+    made = (tissue + bubbles + noise).astype(np.float32)
+    before, answers = numba.get_num_threads(), []
+    try:
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(threads)
+            answers.append(filter_block(made.copy(), RATE_HZ, ClutterParameters(tile_px=24))[0])
+    finally:
+        numba.set_num_threads(before)
+    assert answers[0].tobytes() == answers[1].tobytes()
 
 
 def test_where_there_is_no_tissue_nothing_is_taken_out() -> None:
