@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 import pytest
@@ -203,6 +205,16 @@ def test_an_uncalibrated_image_is_refused_by_name() -> None:
 
 def test_a_slow_cine_is_refused() -> None:
     assert code(resolved(cine_of(speckle(120, NOISE**2), rate_hz=2.0))) == "sr_frame_rate"
+
+
+def test_a_narrow_display_is_refused_with_its_range() -> None:
+    result = resolved(replace(cine_of(speckle(120, NOISE**2)), floor_au=10**-1.5))
+    assert code(result) == "sr_dynamic_range"
+    assert "15 dB are displayed" in str(result.reason)
+
+
+def test_a_cine_without_a_single_number_is_refused() -> None:
+    assert code(resolved(cine_of(np.full((120, *SHAPE), np.nan)))) == "sr_no_bubbles"
 
 
 def test_missing_pixels_do_not_become_bubbles() -> None:
