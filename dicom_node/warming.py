@@ -22,8 +22,8 @@ from processing.simulation.scenes import TINY_BOLUS, bolus_scene
 from processing.simulation.screen import Screen
 from processing.super_resolution import super_resolve
 
-SEPARATE_BUBBLES = FlowParameters(Screen(120, 160, depth_mm=15.0, tint="grey"), Timing(60.0, 4.0, 40.0))
-"""Small, and yet with enough tracks that the maps and figures of the vascular bed are made, too."""
+SEPARATE_BUBBLES = FlowParameters(Screen(160, 200, depth_mm=20.0, tint="grey"), Timing(60.0, 6.0, 40.0))
+"""Small, and yet with enough tracks (twice those needed) that the vascular bed's maps and figures are made, too."""
 
 
 def rehearse() -> None:

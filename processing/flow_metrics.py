@@ -147,7 +147,8 @@ def flow_metrics(field: Field, parameters: FlowMetricParameters) -> FlowMetrics 
     measured = figures(field, once, parameters)
     rng = np.random.default_rng(parameters.seed)
     # Poisson weights: the number of bubbles is itself a draw, so that counts have an interval too.
-    weights = once * rng.poisson(1.0, (parameters.resamples, field.bubbles))[:, field.chain]
+    # (`take` keeps each sample's weights side by side; an index would lay them out the other way.)
+    weights = once * rng.poisson(1.0, (parameters.resamples, field.bubbles)).take(field.chain, axis=1)
     drawn = side_by_side(lambda weight: figures(field, weight, parameters), weights)
     estimates = {name: interval(value, [d[name] for d in drawn]) for name, value in measured.items()}
     estimates |= coverage(field, measured, parameters)

@@ -52,3 +52,5 @@ def test_a_job_after_the_rehearsal_compiles_no_kernel(child: NumericChildren, tm
     assert before == after
     # Tracking and maps of bubbles, which this cine does not carry, were rehearsed, too.
     assert before["processing.kernels.linking.link_pass"] == 1
+    assert before["processing.kernels.accumulate.trace_tracks"] == 1
+    assert before["processing.kernels.accumulate.sum_over_pixels"] == 1
