@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import savgol_filter
 
+from processing.colour_bar import ColourBar, bar_curve
 from processing.colour_maps import FAMILIES, family
 from processing.frozen_arrays import frozen_array
 from processing.projection import EVEN_WEIGHTS, LUMA_WEIGHTS, PROJECTION_SIZE, exact_luma, projection
@@ -32,9 +32,6 @@ MIN_BIN_PIXELS = 20
 CODED_SQUARE_PX = 4
 """Two chroma samples of 4:2:0 a side."""
 CLOUD_PIXELS = 400_000
-MIN_BAR_ROWS = 40
-CODING_BLACK = 2
-"""What JPEG leaves of the black below a bar."""
 SAME_SPACING_LEVELS = 4.0
 """What JPEG leaves of the luma of a bar three pixels wide; the known families differ by 12 and more."""
 
@@ -64,19 +61,6 @@ class Tint:
         """Level of each pixel, rounded: uint8 of the shape without the colour axis."""
         table = np.rint(self.level_of).astype(np.uint8)
         return table[projection(pixels, self.weights)]
-
-
-@dataclass(frozen=True, eq=False)
-class ColourBar:
-    """A strip of the image that shows the map itself: uint8 (level, 3), darkest first, evenly spaced in level.
-
-    `luma` (level,): as it was coded, which lossy RGB does not give back exactly.
-    """
-
-    x0: int
-    y0: int
-    colours: NDArray[np.uint8]
-    luma: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +105,7 @@ def find_tint(cloud: ColourCloud, bars: tuple[ColourBar, ...] = (), declared: ND
     nearest = sorted(residuals, key=lambda name: (name != DECLARED, residuals[name]))
     fitting = [name for name in nearest if residuals[name] <= tolerance]
     for bar in bars:
-        curve, shades = _bar_curve(bar)
+        curve, shades = bar_curve(bar)
         bar_residual = _residual(cloud, curve)
         # A bar a few pixels wide is drawn in fewer levels and blurred by coding: half as much again is allowed.
         if bar_residual <= 1.5 * tolerance + 0.5:
@@ -210,89 +194,6 @@ def _chroma_samples(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(parted.mean(axis=(2, 4), dtype=np.float32).reshape(-1, *squares.shape[2:]), np.float32)
 
 
-def _bar_curve(bar: ColourBar) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """256 colours and lumas from the rows of the bar; the luma is smoothed over a twelfth of it and made to rise."""
-    rows, shades = bar.colours.astype(np.float64), bar.luma.astype(np.float64)
-    position = np.linspace(0, 255, len(rows))
-    curve = np.stack([np.interp(np.arange(256), position, rows[:, c]) for c in range(3)], -1)
-    window = max(len(rows) // 12 | 1, 3)
-    smooth = savgol_filter(shades, window, 1, mode="interp")
-    rising = np.interp(np.arange(256), position, np.maximum.accumulate(smooth))
-    return np.rint(curve).astype(np.uint8), np.clip(rising, 0.0, 255.0)
-
-
 def _spacing_difference(shades: NDArray[np.float64], known: NDArray[np.uint8]) -> float:
     """Rms difference of two maps' luma over the levels."""
     return float(np.sqrt(np.mean((shades - projection(known, LUMA_WEIGHTS) / 4.0) ** 2)))
-
-
-def find_colour_bars(
-    still: NDArray[np.uint8], grey: NDArray[np.uint8], static: NDArray[np.bool_], lossy: bool
-) -> tuple[ColourBar, ...]:
-    """Vertical strips of the unchanging image whose luma falls steadily from top to bottom (or rises).
-
-    still: uint8 (row, column, 3) and its luma `grey`; static: bool (row, column), where nothing moves.
-    """
-    level = grey.astype(np.int16)
-    found: list[tuple[int, int, int, bool]] = []
-    for flipped in (False, True):
-        image, fixed = (level[::-1], static[::-1]) if flipped else (level, static)
-        for column in range(image.shape[1]):
-            run = _falling_run(image[:, column], fixed[:, column], CODING_BLACK if lossy else 0)
-            if run:
-                y0, y1 = (len(image) - run[1], len(image) - run[0]) if flipped else run
-                found.append((column, y0, y1, flipped))
-    return _merged(still, grey, found)
-
-
-def _falling_run(column: NDArray[np.int16], fixed: NDArray[np.bool_], black: int) -> tuple[int, int] | None:
-    """The longest stretch that never rises by more than coding noise and spans most of the grey scale.
-
-    It ends with its first row at `black`, which is level 0: what follows is the screen.
-    """
-    step = np.diff(column)
-    steady = (step <= 3) & (step >= -24) & fixed[1:] & fixed[:-1]
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], steady.view(np.int8), [0]))))
-    best = None
-    for a, b in zip(edges[::2], edges[1::2], strict=True):
-        stretch = column[a : b + 1]
-        top = a + int(np.flatnonzero(stretch >= stretch.max() - 1)[-1 if stretch.max() < 250 else 0])
-        dark = np.flatnonzero(column[top : b + 1] <= black)
-        bottom = top + int(dark[0]) if dark.size else b
-        long = bottom - top + 1 >= max(MIN_BAR_ROWS, 0 if best is None else best[1] - best[0] + 1)
-        if long and column[top] - column[bottom] >= 120 and _even(column[top : bottom + 1]):
-            best = (top, bottom + 1)
-    return best
-
-
-def _even(stretch: NDArray[np.int16]) -> bool:
-    """A bar falls all along; an image edge falls in a few rows."""
-    quarters = np.array_split(stretch, 4)
-    return all(int(part[0]) - int(part[-1]) >= 10 for part in quarters)
-
-
-def _merged(
-    still: NDArray[np.uint8], grey: NDArray[np.uint8], found: list[tuple[int, int, int, bool]]
-) -> tuple[ColourBar, ...]:
-    """Neighbouring columns with the same rows are one bar; at least two columns wide."""
-    bars: list[ColourBar] = []
-    group: list[tuple[int, int, int, bool]] = []
-    for item in [*sorted(found, key=lambda f: (f[3], f[0])), (-9, 0, 0, False)]:
-        joins = group and item[0] == group[-1][0] + 1 and item[3] == group[-1][3] and abs(item[1] - group[-1][1]) <= 3
-        if not joins:
-            if len(group) >= 2:
-                bars.append(_bar(still, grey, group))
-            group = []
-        group.append(item)
-    return tuple(bars)
-
-
-def _bar(still: NDArray[np.uint8], grey: NDArray[np.uint8], group: list[tuple[int, int, int, bool]]) -> ColourBar:
-    y0 = int(np.median([g[1] for g in group]))
-    y1 = int(np.median([g[2] for g in group]))
-    # The inner columns: the outer ones carry the blur of the edge.
-    inner = group[len(group) // 4 : len(group) - len(group) // 4] or group
-    strip = (slice(y0, y1), slice(inner[0][0], inner[-1][0] + 1))
-    rows, shades = (np.median(image[strip], axis=1).astype(np.uint8) for image in (still, grey))
-    upwards = slice(None) if group[0][3] else slice(None, None, -1)
-    return ColourBar(group[0][0], y0, rows[upwards].copy(), shades[upwards].copy())

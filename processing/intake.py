@@ -15,7 +15,8 @@ from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
 from processing.cine import Box, Cine, CineDescription, DisplayProfile, FrameSource, LevelMap, Panels, Spacing
-from processing.colour import DECLARED, Tint, cloud_of, find_colour_bars, find_tint, grey_tint
+from processing.colour import DECLARED, Tint, cloud_of, find_tint, grey_tint
+from processing.colour_bar import find_colour_bars
 from processing.errors import UnfitCineError
 from processing.evidence import Candidate, ContrastEvidence, contrast_evidence
 from processing.frozen_arrays import frozen_array

@@ -18,9 +18,11 @@ from processing.comparison import amplitude_ratios
 from processing.intake import examine, take_cine
 from processing.perfusion import LevelQuality, fit_bolus, saturated_fraction
 from processing.roi import Roi
+from processing.simulation.anatomy import Grid
 from processing.simulation.display import Display, Tint
 from processing.simulation.scene import Scene
 from processing.simulation.scenes import SMALL_BOLUS, bolus_scene
+from processing.simulation.screen import Screen
 from processing.tic import time_intensity_curve
 
 
@@ -72,10 +74,12 @@ class JpegCine:
 TINTS: tuple[Tint, ...] = ("copper", "hot", "grey", "amber", "blue")
 
 
-def errors(seed: int, tint: Tint, range_db: float, quality: int) -> dict[str, float]:
-    """Percent (TTP: s) by name; names ending in " ratio" are lesion over reference."""
-    screen, display = replace(SMALL_BOLUS.screen, tint=tint), Display(dynamic_range_db=range_db)
-    scene = bolus_scene(replace(SMALL_BOLUS, screen=screen, display=display, breathing=None), seed)
+def errors(seed: int, tint: Tint, coded: tuple[float, int], screen: Screen) -> dict[str, float]:
+    """Percent (TTP: s) by name; names ending in " ratio" are lesion over reference. coded: range in dB, quality."""
+    range_db, quality = coded
+    display = Display(dynamic_range_db=range_db)
+    tinted = replace(SMALL_BOLUS, screen=replace(screen, tint=tint), display=display, breathing=None)
+    scene = bolus_scene(tinted, seed)
     source, truth = JpegCine(scene, quality), scene.truth
     profile = DisplayProfile(dynamic_range_db=range_db)
     cine = take_cine(source, examine(source, profile)).cine
@@ -90,6 +94,8 @@ def errors(seed: int, tint: Tint, range_db: float, quality: int) -> dict[str, fl
         roi = Roi(mask.copy(), label, "file")
         levels = LevelQuality(saturated_fraction(cine, roi))
         fits.append(fit_bolus(time_intensity_curve(cine, roi), levels=levels))
+        spread = tinted.physics.point_spread(Grid(*cine.valid.shape, 0, screen.spacing_mm))
+        found[f"speckles {label}"] = float(mask.sum()) / (2.0 * np.pi * spread.z_px * spread.x_px)
     for name in ("PE", "AUC", "RT", "FT", "mTT", "TTP"):
         measured, true = getattr(fits[0].metrics, SHORT_NAMES[name]), getattr(truth.lesion.bolus, SHORT_NAMES[name])
         found[name] = measured.value - true if name == "TTP" else 100.0 * (measured.value / true - 1.0)
@@ -100,19 +106,30 @@ def errors(seed: int, tint: Tint, range_db: float, quality: int) -> dict[str, fl
     return found
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("cines", [1, pytest.param(20, marks=pytest.mark.full)])
-def test_a_lossy_dual_view_cine_of_known_range_gives_the_parameters_of_its_tissue(cines: int) -> None:
+LIMITS = {"PE": 4.0, "AUC": 4.0, "PE ratio": 2.0, "AUC ratio": 2.0, "RT": 2.0, "FT": 2.0, "mTT": 2.0, "TTP": 0.1}
+"""The issue's, in percent, TTP in s."""
+CLINICAL = Screen()
+"""800x600, dual view, 8 cm deep: a lesion of 27x25 mm with 730 independent speckles beside parenchyma with 1,030, as a
+point spread of 0.25 x 0.42 mm (sigma) makes them. On the small screen of `make test`, 320x240, pixels of 0.39 mm are
+coarser than speckle: 390 and 650."""
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize(
+    ("screen", "seeds"),
+    [
+        pytest.param(SMALL_BOLUS.screen, range(1, 2), id="small"),
+        # Seeds on which nothing was chosen.
+        pytest.param(CLINICAL, range(101, 121), id="clinical", marks=pytest.mark.full),
+    ],
+)
+def test_a_lossy_dual_view_cine_of_known_range_gives_the_parameters_of_its_tissue(screen: Screen, seeds: range) -> None:
     all_errors = []
-    for index in range(cines):
-        tint, range_db, quality = TINTS[index % 5], (60.0, 40.0, 50.0)[index % 3], (90, 95)[index % 2]
-        all_errors.append(errors(index + 1, tint, range_db, quality))
+    for index, seed in enumerate(seeds):
+        tint, coded = TINTS[index % 5], ((60.0, 40.0, 50.0)[index % 3], (90, 95)[index % 2])
+        all_errors.append(errors(seed, tint, coded, screen))
         said = "  ".join(f"{n} {v:+.2f}" for n, v in all_errors[-1].items())
-        print(f"\n{tint} {range_db:.0f} dB q{quality}: {said}", end="", flush=True)
-    p95 = {name: float(np.percentile([abs(e[name]) for e in all_errors], 95)) for name in all_errors[0]}
+        print(f"\n{tint} {coded[0]:.0f} dB q{coded[1]}: {said}", end="", flush=True)
+    p95 = {name: float(np.percentile([abs(e[name]) for e in all_errors], 95)) for name in LIMITS}
     print("\np95: " + "  ".join(f"{name} {value:.2f}" for name, value in p95.items()))
-    # Issue: PE and AUC 4 % absolute, ratios 2 %, timing 2 %, TTP 0.1 s. Ratios fall short on this small screen: over 20
-    # cines 2.4 % (PE) and 2.03 % (AUC) were measured.
-    for name, value in p95.items():
-        limit = 0.1 if name == "TTP" else 4.0 if name in ("PE", "AUC") else 2.6 if "ratio" in name else 2.0
-        assert value <= limit, name
+    assert {name: value for name, value in p95.items() if value > LIMITS[name]} == {}
