@@ -24,6 +24,8 @@ from processing.kernels.jit import jit
 
 PARAMETERS = 6
 """Those of the curve and the amount of `tail`."""
+FIRST_DAMPING = 1e-3
+"""A step damped no more is a Gauss-Newton step: what it promises is what the optimum still holds."""
 
 
 @jit
@@ -38,24 +40,32 @@ def deviance(
     """Quasi-deviance, up to a constant of the data."""
     k0, k1, k2, k3 = constants(model, theta)
     root = math.sqrt(floor)
-    total = 0.0
+    turned, logarithms, product = 0.0, 0.0, 1.0
     for i in range(time.size):
         x = time[i] - theta[3]
         fitted = theta[4] + theta[5] * tail[i]
         if x > 0.0:
             fitted += sample(model, k0, k1, k2, k3, x)[0]
-        total += math.log(fitted * fitted + floor) - 2.0 * power[i] / root * math.atan(fitted / root)
-    return total
+        turned += power[i] * math.atan(fitted / root)
+        product *= fitted * fitted + floor
+        if i & 7 == 7:
+            logarithms += math.log(product)
+            product = 1.0
+    return logarithms + math.log(product) - 2.0 / root * turned
 
 
 @jit
 def deviance_of_data(power: NDArray[np.float64], floor: float) -> float:
     """The constant that `deviance` leaves out, so that the sum of both is zero for a perfect fit."""
     root = math.sqrt(floor)
-    total = 0.0
+    turned, logarithms, product = 0.0, 0.0, 1.0
     for i in range(power.size):
-        total += 2.0 * power[i] / root * math.atan(power[i] / root) - math.log(power[i] * power[i] + floor)
-    return total
+        turned += power[i] * math.atan(power[i] / root)
+        product *= power[i] * power[i] + floor
+        if i & 7 == 7:
+            logarithms += math.log(product)
+            product = 1.0
+    return 2.0 / root * turned - logarithms - math.log(product)
 
 
 @jit
@@ -68,9 +78,11 @@ def normal_equations(
     floor: float,
     matrix: NDArray[np.float64],
     right: NDArray[np.float64],
-) -> None:
-    """Fisher information (6, 6) and score (6,) of half the quasi-deviance."""
+) -> float:
+    """Fisher information (6, 6) and score (6,) of half the quasi-deviance, and `deviance` itself, in one pass."""
     k0, k1, k2, k3 = constants(model, theta)
+    root = math.sqrt(floor)
+    turned, logarithms, product = 0.0, 0.0, 1.0
     h00 = h01 = h02 = h03 = h04 = h11 = h12 = h13 = h14 = h22 = h23 = h24 = h33 = h34 = h44 = 0.0
     h05 = h15 = h25 = h35 = h45 = h55 = 0.0
     r0 = r1 = r2 = r3 = r4 = r5 = 0.0
@@ -81,15 +93,17 @@ def normal_equations(
         if x > 0.0:
             f, d1, d2, d3 = sample(model, k0, k1, k2, k3, x)
             fitted += f
-        weight = 1.0 / (fitted * fitted + floor)
+        variance = fitted * fitted + floor
+        turned += power[i] * math.atan(fitted / root)
+        product *= variance
+        if i & 7 == 7:
+            logarithms += math.log(product)
+            product = 1.0
+        weight = 1.0 / variance
         residual = weight * (power[i] - fitted)
         back = tail[i]
-        wb = weight * back
         h44 += weight
-        h45 += wb
-        h55 += wb * back
         r4 += residual
-        r5 += residual * back
         if f > 0.0:
             w0, w1, w2, w3 = weight * f, weight * d1, weight * d2, weight * d3
             h00 += w0 * f
@@ -106,14 +120,19 @@ def normal_equations(
             h24 += w2
             h33 += w3 * d3
             h34 += w3
-            h05 += wb * f
-            h15 += wb * d1
-            h25 += wb * d2
-            h35 += wb * d3
             r0 += residual * f
             r1 += residual * d1
             r2 += residual * d2
             r3 += residual * d3
+        if back > 0.0:
+            wb = weight * back
+            h05 += wb * f
+            h15 += wb * d1
+            h25 += wb * d2
+            h35 += wb * d3
+            h45 += wb
+            h55 += wb * back
+            r5 += residual * back
     matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3], matrix[0, 4] = h00, h01, h02, h03, h04
     matrix[1, 1], matrix[1, 2], matrix[1, 3], matrix[1, 4] = h11, h12, h13, h14
     matrix[2, 2], matrix[2, 3], matrix[2, 4] = h22, h23, h24
@@ -125,6 +144,7 @@ def normal_equations(
         for j in range(i):
             matrix[i, j] = matrix[j, i]
     right[0], right[1], right[2], right[3], right[4], right[5] = r0, r1, r2, r3, r4, r5
+    return logarithms + math.log(product) - 2.0 / root * turned
 
 
 @jit
@@ -180,43 +200,56 @@ def descend(
 ) -> float:
     """Move theta to the minimum of the quasi-deviance inside the bounds; returns it (inf where no start is finite).
 
-    Stops when a step lowers the deviance by less than `tolerance` of the deviance a sample, that is when it moves the
-    parameters by less than about sqrt(tolerance) of their standard error.
+    Stops when a step lowers the deviance, or promises to, by less than `tolerance` of the deviance a sample: when it
+    moves the parameters by less than about sqrt(tolerance) of their standard error.
     """
-    matrix = np.empty((PARAMETERS, PARAMETERS))
+    matrix, tried_matrix = np.empty((PARAMETERS, PARAMETERS)), np.empty((PARAMETERS, PARAMETERS))
+    right, tried_right = np.empty(PARAMETERS), np.empty(PARAMETERS)
     work = np.empty((PARAMETERS, PARAMETERS))
-    right = np.empty(PARAMETERS)
     step = np.empty(PARAMETERS)
     trial = np.empty(PARAMETERS)
     free = np.empty(PARAMETERS, dtype=np.bool_)
     constant = deviance_of_data(power, floor)
-    cost = constant + deviance(model, theta, time, tail, power, floor)
+    cost = constant + normal_equations(model, theta, time, tail, power, floor, matrix, right)
     if not math.isfinite(cost):
         return math.inf
-    damping = 1e-3
+    damping = FIRST_DAMPING
     for _ in range(iterations):
-        normal_equations(model, theta, time, tail, power, floor, matrix, right)
         for i in range(PARAMETERS):
             free[i] = not ((theta[i] <= lower[i] and right[i] < 0.0) or (theta[i] >= upper[i] and right[i] > 0.0))
-        accepted = False
+        enough = tolerance * cost / time.size
+        accepted, settled = False, False
         gain = 0.0
         while damping < 1e9:
             if damped_step(matrix, right, free, damping, work, step):
                 # No step of more than a factor e in area, scale or shape: the models are that far from linear.
                 longest = max(abs(step[0]), abs(step[1]), abs(step[2]), 1.0)
+                promised = 0.0
+                whole = longest == 1.0 and damping <= FIRST_DAMPING
                 for i in range(PARAMETERS):
-                    trial[i] = min(max(theta[i] + step[i] / longest, lower[i]), upper[i])
-                tried = constant + deviance(model, trial, time, tail, power, floor)
+                    wanted = theta[i] + step[i] / longest
+                    trial[i] = min(max(wanted, lower[i]), upper[i])
+                    whole = whole and trial[i] == wanted
+                    promised += step[i] * right[i]
+                if whole and promised <= enough:
+                    # A Gauss-Newton step that no bound cuts, and not worth a look at every sample: the last one.
+                    settled = True
+                    for i in range(PARAMETERS):
+                        theta[i] = trial[i]
+                    break
+                tried = constant + normal_equations(model, trial, time, tail, power, floor, tried_matrix, tried_right)
                 if tried < cost:
                     accepted = True
                     gain = cost - tried
                     cost = tried
                     for i in range(PARAMETERS):
                         theta[i] = trial[i]
+                    matrix, tried_matrix = tried_matrix, matrix
+                    right, tried_right = tried_right, right
                     damping = max(damping * 0.1, 1e-12)
                     break
             damping *= 8.0
-        if not accepted or gain <= tolerance * cost / time.size:
+        if settled or not accepted or gain <= enough:
             break
         damping = min(damping, 1e6)
     return cost
