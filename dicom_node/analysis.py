@@ -28,7 +28,7 @@ from dicom_node.response_stage import ResponseOutcome, ResponseTerms, predict_re
 from dicom_node.roi_choice import NO_MASKS, ChosenRois, GivenMasks, choose_rois
 from dicom_node.site_profiles import match_profile
 from dicom_node.super_resolution_stage import SuperResolutionOutcome, SuperResolutionTerms, super_resolve_roi
-from dicom_node.treatment import treatment_state
+from dicom_node.treatment import hours_since_treatment, treatment_state
 from processing.bubbles import FlowMaps
 from processing.cine import Cine
 from processing.enhancement import Enhancement
@@ -148,7 +148,8 @@ def _measure(request: AnalysisRequest, analysis: Analysis, examination: Examinat
     chosen = choose_rois(cine, rejected, given, request.settings, dynamic_range_db)
     analysis = _limited(_with_rois(analysis, chosen, cine), chosen.limitations)
     request.progress("perfusion", 0.6)
-    perfusion = measure_perfusion(cine, chosen.rois, rejected, Terms(protocol, _levels(analysis)))
+    hours = hours_since_treatment(analysis.source.facts, request.settings.analysis)
+    perfusion = measure_perfusion(cine, chosen.rois, rejected, Terms(protocol, _levels(analysis), hours))
     analysis = _limited(_with_perfusion(analysis, perfusion), perfusion.limitations)
     request.progress("super-resolution", 0.8)
     resolved = super_resolve_roi(cine, chosen.rois[0], motion, _resolving(request, dynamic_range_db))

@@ -51,10 +51,11 @@ class Levels:
 
 @dataclass(frozen=True)
 class Terms:
-    """On what terms is measured: the protocol's parameters, and what the levels are worth."""
+    """On what terms is measured: the protocol's parameters, what the levels are worth, and when the cine was taken."""
 
     protocol: Protocol
     levels: Levels
+    hours_since_treatment: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,7 @@ def _lesion(cine: Cine, rois: tuple[Roi, ...], tics: tuple[Tic, ...], terms: Ter
     measured = Perfusion(by_label=by_label, map_sampling=_sampling(maps))
     outcome = PerfusionOutcome(measured, {}, tics, curves, maps, (*limitations, *map_limits))
     if len(rois) > 1:
-        outcome = _against_reference(outcome, cine, rois, terms.protocol)
+        outcome = _against_reference(outcome, cine, rois, terms)
         outcome = replace(
             outcome,
             perfusion=replace(
@@ -126,11 +127,9 @@ def _fit(cine: Cine, roi: Roi, tic: Tic, terms: Terms) -> BolusFit:
     return fit_bolus(tic, terms.protocol.fit, levels, terms.protocol.plausibility)
 
 
-def _against_reference(
-    outcome: PerfusionOutcome, cine: Cine, rois: tuple[Roi, ...], protocol: Protocol
-) -> PerfusionOutcome:
+def _against_reference(outcome: PerfusionOutcome, cine: Cine, rois: tuple[Roi, ...], terms: Terms) -> PerfusionOutcome:
     """Wash-out, vascular pattern and enhancement: each needs the lesion and its reference, each may refuse."""
-    perfusion, limitations = outcome.perfusion, list(outcome.limitations)
+    protocol, perfusion, limitations = terms.protocol, outcome.perfusion, list(outcome.limitations)
     lesion, reference = outcome.tics[0], outcome.tics[1]
     if protocol.shows_wash_out:
         washed = wash_out(lesion, reference, cine.time_zero, protocol.wash_out)
@@ -156,6 +155,7 @@ def _against_reference(
                 taken.non_enhancing_area_mm2,
                 taken.non_enhancing_percent,
                 taken.not_assessable_percent,
+                terms.hours_since_treatment,
             ),
         )
     return replace(outcome, perfusion=perfusion, limitations=tuple(limitations))

@@ -30,9 +30,14 @@ def treatment_state(facts: CineFacts, declared: AnalysisSettings) -> Treatment:
 
 
 def hours_since_treatment(facts: CineFacts, declared: AnalysisSettings) -> float | None:
-    """Hours by the scanner's clock; None where one time is unknown or the cine was taken before."""
-    if declared.treated_at is None or facts.acquired_at is None:
+    """None where one time is unknown or the cine was taken before.
+
+    Where only one of them tells its time zone, both are read off the scanner's clock.
+    """
+    treated_at, acquired_at = declared.treated_at, facts.acquired_at
+    if treated_at is None or acquired_at is None:
         return None
-    apart = facts.acquired_at.replace(tzinfo=None) - declared.treated_at.replace(tzinfo=None)
-    hours = apart.total_seconds() / 3600.0
+    if treated_at.tzinfo is None or acquired_at.tzinfo is None:
+        treated_at, acquired_at = treated_at.replace(tzinfo=None), acquired_at.replace(tzinfo=None)
+    hours = (acquired_at - treated_at).total_seconds() / 3600.0
     return hours if hours >= 0.0 else None

@@ -16,7 +16,6 @@ from dicom_node.jobs import JobBook
 from dicom_node.measuring_order import MeasuringOrder
 from dicom_node.results import ResultFolder
 from dicom_node.super_resolution_stage import csv_columns
-from dicom_node.treatment import hours_since_treatment
 from processing.cine import Box
 from processing.protocols import protocol_named
 from processing.vascular_bed import VascularBed
@@ -142,7 +141,6 @@ def _enhancement(analysis: Analysis, settings: Settings) -> EnhancementView | No
         classes=(taken.perfused + 2 * taken.non_enhancing + 3 * taken.not_assessable).astype(np.uint8),
         rise_db=thresholds.rise_db,
         below_reference_db=thresholds.below_reference_db,
-        hours_since_treatment=hours_since_treatment(analysis.source.facts, settings.analysis),
     )
 
 

@@ -13,7 +13,7 @@ from reports import codes
 from reports.cine_capture import cine_capture, first_picture
 from reports.comparison_page import comparison_page
 from reports.derived_grid import Grid
-from reports.enhancement_page import enhancement_page
+from reports.enhancement_page import enhancement_page, when
 from reports.findings import Findings, Response
 from reports.map_pages import perfusion_maps_page, super_resolution_page
 from reports.model_use import ModelUse
@@ -142,7 +142,7 @@ def _pages(findings: Findings, inputs: PictureInputs) -> Iterator[tuple[str, str
         return
     yield "summary", "CEUS perfusion summary", summary_page
     if inputs.enhancement is not None and findings.perfusion.enhancement is not None:
-        yield "enhancement", inputs.enhancement.title, enhancement_page
+        yield "enhancement", f"{inputs.enhancement.title}. {when(findings)}", enhancement_page
     if inputs.perfusion_maps:
         yield "maps", "CEUS perfusion maps", perfusion_maps_page
     if findings.super_resolution.performed and inputs.flow_maps:

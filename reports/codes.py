@@ -68,6 +68,7 @@ _TABLE = (
     ("NONENH_AREA", "Non-enhancing area", "Area of the lesion without enhancement"),
     ("NONENH", "Non-enhancing area share", "Share of the lesion's area without enhancement"),
     ("NOTASSESS", "Not assessable area share", "Share of the lesion's area that could not be judged"),
+    ("SINCE_TREATMENT", "Time since treatment", "By the scanner's clock, from the time that was declared"),
     # super-resolution
     ("LOCALIZATIONS", "Number of localized microbubbles", "Localizations that entered the maps"),
     ("TRACKS", "Number of microbubble tracks", "Tracks that entered the maps"),

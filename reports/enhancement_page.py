@@ -33,7 +33,7 @@ def enhancement_page(findings: Findings, inputs: PictureInputs, context: ResultC
     if view is None:
         raise InvalidFindingsError("the page of enhancement needs its classes")
     with new_page() as page:
-        draw_header(page, view.title, when(view), context)
+        draw_header(page, view.title, when(findings), context)
         page.box(VIEW)
         placed, axes = draw_view(page, VIEW.inset(14, 20, 14, 38), inputs.contrast, findings)
         painted = np.zeros((*view.classes.shape, 4))
@@ -49,11 +49,12 @@ def enhancement_page(findings: Findings, inputs: PictureInputs, context: ResultC
         return page.rgb()
 
 
-def when(view: EnhancementView) -> str:
+def when(findings: Findings) -> str:
     """Hours since treatment, where somebody told."""
-    if view.hours_since_treatment is None:
+    found = findings.perfusion.enhancement
+    if found is None or found.hours_since_treatment is None:
         return "Time since treatment not told"
-    return f"{number(view.hours_since_treatment)} h after treatment"
+    return f"{number(found.hours_since_treatment)} h after treatment"
 
 
 def lines(findings: Findings) -> Iterator[tuple[str, str]]:

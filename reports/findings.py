@@ -162,12 +162,13 @@ class VascularPattern:
 
 @dataclass(frozen=True)
 class Enhancement:
-    """How much of the lesion takes up contrast."""
+    """How much of the lesion takes up contrast, in this plane; hours_since_treatment None where nobody told."""
 
     perfused_area_percent: float | None = None
     non_enhancing_area_mm2: float | None = None
     non_enhancing_percent: float | None = None
     not_assessable_percent: float | None = None
+    hours_since_treatment: float | None = None
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,7 @@ def relative_figures(findings: Findings) -> Iterator[Figure]:
             ("NOTASSESS", area.not_assessable_percent, "%"),
         ):
             yield from figure(codes.own(name), Quantity(value, unit), codes.own("M_MASK"))
+        yield from figure(codes.own("SINCE_TREATMENT"), Quantity(area.hours_since_treatment, "h"), None)
 
 
 def super_resolution_figures(result: SuperResolution) -> Iterator[Figure]:

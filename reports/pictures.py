@@ -64,13 +64,12 @@ class BaselineView:
 @dataclass(frozen=True, eq=False)
 class EnhancementView:
     """What enhances in the lesion: classes uint8 (z, x) of the contrast panel, 0 outside, 1 enhances, 2 does not, 3 not
-    assessable. The thresholds are those that made them; hours_since_treatment None where nobody told."""
+    assessable. The thresholds are those that made them."""
 
     title: str
     classes: NDArray[np.uint8]
     rise_db: float
     below_reference_db: float
-    hours_since_treatment: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", frozen_array("classes", self.classes, np.uint8, 2))

@@ -23,7 +23,8 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 _UNITS = (
     *(("_per_mm2_s", "/(mm²·s)"), ("_mm_s", "mm/s"), ("_mm2", "mm2"), ("_mm", "mm"), ("_um", "µm")),
-    *(("_percent", "%"), ("percent", "%"), ("_db", "dB"), ("_s", "s"), ("hours_since", "h")),
+    *(("_percent", "%"), ("percent", "%"), ("_db", "dB"), ("_s", "s")),
+    *(("hours_since", "h"), ("hours_since_treatment", "h")),
 )
 """Plain numbers carry their unit in their name (house rule): the first ending that fits."""
 _SEVERITIES = ("refused", "degraded", "note")

@@ -58,7 +58,7 @@ def enhancement_view() -> EnhancementView:
     classes = np.where(distance < 0.7, 2, 1)
     classes[(abs(x - 150) < 12) & (z > 170)] = 3
     classes[distance >= 1] = 0
-    return EnhancementView("Enhancement in this plane", classes.astype(np.uint8), 6.0, 10.0, 26.5)
+    return EnhancementView("Enhancement in this plane", classes.astype(np.uint8), 6.0, 10.0)
 
 
 def perfusion_maps(random: np.random.Generator) -> tuple[QuantityMap, ...]:

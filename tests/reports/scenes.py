@@ -196,7 +196,7 @@ def full_findings() -> Findings:
             difference_s={symbol: Quantity(-2.5, "s", -3.0, -2.0) for symbol in DIFFERENCE_SYMBOLS},
             washout=Washout(31.0, {"30": -1.0, "60": -3.5, "120": None}),
             dvp=VascularPattern("hyper-then-hypo", {"hyper": 0.2, "hypo": 0.1, "hyper-then-hypo": 0.7}),
-            enhancement=Enhancement(81.0, 45.0, 15.0, 4.0),
+            enhancement=Enhancement(81.0, 45.0, 15.0, 4.0, 26.5),
             map_sampling=MapSampling(0.9, 2.4, 9.2, 98.5),
         ),
         super_resolution=super_resolution(),

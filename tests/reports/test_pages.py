@@ -78,7 +78,7 @@ def test_what_does_not_enhance_gets_a_page_where_it_is_a_result() -> None:
     titles = [str(ds.ImageComments) for name, ds in results.objects if name == "sc_enhancement.dcm"]
     assert len(titles) == 1
     assert titles[0].startswith("Enhancement in this plane.")
-    said = " ".join((when(enhancement_view()), *(" ".join(line) for line in lines(full_findings())), *titles)).lower()
+    said = " ".join((when(full_findings()), *(" ".join(line) for line in lines(full_findings())), *titles)).lower()
     assert "26.5 h after treatment" in said
     assert "does not enhance 15.0 %  (45.0 mm²)" in said
     # A plane cannot tell whether a treatment worked.
