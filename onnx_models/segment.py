@@ -189,9 +189,8 @@ def _vessels(
     confidence = float(probability[mask].mean()) if mask.any() else 0.0
     area_mm2 = float(mask.sum()) * inputs.pixel_mm**2
     if confidence < outputs.abstain_below or not outputs.area_mm2.contains(area_mm2):
-        raise ModelRefusedError(
-            "abstained", f"too few vessels to be sure of them ({mask.mean():.1%} of the map)", score
-        )
+        sure = f"{confidence:.2f}, {outputs.abstain_below:.2f} needed"
+        raise ModelRefusedError("abstained", f"too few tracks to be sure of the vessels between them ({sure})", score)
     limit = Limitation("vessels_by_model", f"vessel mask: {model.identity.evidence}", "note", ("super_resolution",))
     return Segmentation(
         identity=model.identity,

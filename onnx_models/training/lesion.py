@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from onnx_models.training.cines import Mechanism
 from onnx_models.training.map_sets import PAD, MapExample, load_set
 from onnx_models.training.mask_training import Drawn, Schedule, fit, turned
 from onnx_models.training.networks import MaskNet, lesion_net
@@ -20,8 +21,11 @@ SCHEDULES = (
     Schedule(5000, CROP, seed=22, peak_rate=2e-3),
 )
 """Cosine cycles, the later ones at half the rate (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
-ALONE = (Schedule(5000, CROP, seed=20),)
-"""For a network that sees one simulator only, and so half of the cines: it is measured, never shipped."""
+ALONE: dict[Mechanism, tuple[Schedule, ...]] = {
+    "perfusion field": (Schedule(5000, CROP, seed=20),),
+    "bubble rim": (Schedule(5000, CROP, seed=20), Schedule(5000, CROP, seed=21, peak_rate=2e-3)),
+}
+"""For a network that sees one simulator only: it is measured, never shipped. The harder one takes a second cycle."""
 
 
 def window(example: MapExample, crop: int, rng: np.random.Generator) -> Drawn:

@@ -197,7 +197,7 @@ def build(root: Path, sources: Sources, version: str) -> tuple[Path, dict[str, A
 def release(sources: Sources, version: str, extra_rows: list[dict[str, Any]]) -> Path:
     """Make `onnx_models/lesion_seg/<version>` with its figures and return it."""
     folder, manifest, point = build(SHIPPED, sources, version)
-    notes = torch.load(sources.weights, weights_only=True).get("notes", [])
+    notes = torch.load(sources.weights, weights_only=True).get("notes", [])  # how weights came about otherwise
     manifest["metrics"] = measure(folder, sources.test, point, extra_rows, notes)
     write_folder(folder, (folder / "model.onnx").read_bytes(), (folder / "golden.npz").read_bytes(), manifest)
     return folder
@@ -274,7 +274,7 @@ def main() -> None:
 
 def _weights(path: Path, maps: Path, mechanisms: tuple[Mechanism, ...]) -> Path:
     if not path.exists():
-        torch.save(train_from(maps, mechanisms, SCHEDULES if len(mechanisms) > 1 else ALONE), path)
+        torch.save(train_from(maps, mechanisms, SCHEDULES if len(mechanisms) > 1 else ALONE[mechanisms[0]]), path)
     return path
 
 

@@ -19,7 +19,7 @@ from onnx_models.identity import Refusal
 from onnx_models.loaded import LoadedModel
 from onnx_models.segment import LesionInputs, segment_lesion_with
 from onnx_models.training.data_table import Case
-from onnx_models.training.evaluation import RESAMPLES, dice, expected_calibration_error
+from onnx_models.training.evaluation import RESAMPLES, dice, expected_calibration_error, share_figure
 
 CLASSES = ("responsive", "stable", "non_responsive")
 
@@ -54,12 +54,16 @@ def evaluate(model: LoadedModel, cases: Sequence[SiteCase]) -> SiteReport:
 
 
 def by_subject(values: Sequence[float], subjects: Sequence[str], what: str, asked: str = "") -> dict[str, Any]:
-    """A mean with its 95 % interval over subjects (bootstrap of whole subjects)."""
+    """A mean with its 95 % interval over subjects (bootstrap of whole subjects; Wilson's where nothing or all was
+    hit, of which a bootstrap knows no doubt)."""
     found, names = np.asarray(values, dtype=np.float64), np.asarray(subjects)
     unique = np.unique(names)
     told: dict[str, Any] = {"what": what, "n": int(found.size), "subjects": int(unique.size), "asked": asked}
     if not found.size:
         return {**told, "value": None}
+    if np.ptp(found) == 0 and found[0] in (0.0, 1.0):
+        sure = share_figure(int(found[0]) * unique.size, unique.size)
+        return {**told, "value": float(found[0]), "ci95": [round(sure.low, 4), round(sure.high, 4)]}
     groups = [found[names == name] for name in unique]
     rng = np.random.default_rng(6)
     means = [np.concatenate([groups[k] for k in rng.integers(0, unique.size, unique.size)]).mean() for _ in _DRAWS]

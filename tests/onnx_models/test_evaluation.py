@@ -13,6 +13,7 @@ from onnx_models.training.evaluation import (
     separation,
     share_figure,
 )
+from onnx_models.training.site_evaluation import by_subject
 
 
 def test_dice_of_two_half_overlapping_squares_is_one_half() -> None:
@@ -61,3 +62,9 @@ def test_the_bootstrap_interval_of_a_mean_is_the_normal_one_for_many_values() ->
     figure = mean_figure(values)
     # Normal theory: 1.96 sd / sqrt(n) = 0.0098; 2000 resamples move an end by about 3 % of that.
     assert figure.high - figure.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+
+
+def test_no_failure_among_seven_animals_leaves_room_for_one_in_three() -> None:
+    """Wilson's upper limit of 0 of 7 is z^2 / (7 + z^2) = 0.354; a bootstrap would say 0 to 0."""
+    row = by_subject([0.0] * 14, [f"mouse {k // 2}" for k in range(14)], "share that failed")
+    assert row["ci95"] == pytest.approx([0.0, 0.3543], abs=1e-4)
