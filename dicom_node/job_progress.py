@@ -1,7 +1,7 @@
 """How far a running job is: told by the child that measures it, read by the board, gone when the job ends.
 
 Two small files a job in the scratch folder, words and provisional maps; a crash leaves them until the next start, and
-a job that is not being measured is never asked for them.
+a job that is not being measured is never asked for them. The board imports this: nothing numeric may.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
-from PIL import Image
 
-from dicom_node.arriving_maps import drawn
 from dicom_node.results import write_json
-from processing.bubbles import FlowMaps
 
 log = structlog.get_logger()
 
@@ -40,11 +37,11 @@ class JobProgress:
         log.info("progress", job=self._job, stage=stage, percent=round(100 * share))
         write_json(_file(self._scratch, self._job), {"stage": stage, "share": share})
 
-    def provisional(self, maps: FlowMaps) -> None:
-        """Put the maps where the job's page finds them: whole or not at all."""
+    def provisional(self, picture: bytes) -> None:
+        """Put a PNG of the maps where the job's page finds it: whole or not at all."""
         file = provisional_file(self._scratch, self._job)
         draft = file.with_name(f".{file.name}.draft")
-        Image.fromarray(drawn(maps)).save(draft, "PNG")
+        draft.write_bytes(picture)
         draft.replace(file)
 
 

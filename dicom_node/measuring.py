@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dicom_node.analysis import Allocate, Analysis, AnalysisRequest, Progress, analyse
+from dicom_node.arriving_maps import drawn
 from dicom_node.comparing import NOTHING_EARLIER, Earlier, with_comparison
 from dicom_node.earlier_results import EarlierResult, from_history
 from dicom_node.errors import JobFailedError
@@ -33,6 +34,7 @@ from onnx_models.errors import OnnxModelsError
 from processing.errors import ProcessingError
 from reports.comparable import ComparableResult, comparable
 from reports.errors import ReportsError
+from reports.page import png_bytes
 
 MAP_ABOVE_BYTES = 2**30
 """A linear panel above 1 GB lives in a file that the kernel may write back, not in memory that it cannot."""
@@ -47,7 +49,12 @@ def measure_job(order: MeasuringOrder) -> None:
             told_progress(order.folder.scratch, order.job.name) as progress,
             result.being_made() as draft,
         ):
-            measured = analyse(replace(_request(order, allocate), progress=progress, provisional=progress.provisional))
+            request = replace(
+                _request(order, allocate),
+                progress=progress,
+                provisional=lambda maps: progress.provisional(png_bytes(drawn(maps))),
+            )
+            measured = analyse(request)
             compared = with_comparison(measured, _earlier(order, allocate), order.settings)
             write_results(compared, order, draft)
     except (ProcessingError, ReportsError, OnnxModelsError) as error:

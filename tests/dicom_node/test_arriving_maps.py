@@ -16,6 +16,7 @@ from dicom_node.arriving_maps import drawn
 from dicom_node.config import load_settings
 from dicom_node.simulated_scanner import CineIdentity, write_cine
 from processing.bubbles import FlowMaps
+from processing.cine import Spacing
 from processing.simulation.flow_phantom import BubbleFlow
 from processing.simulation.flow_scenes import FlowParameters, flow_scene
 from processing.simulation.scene import Scene, Timing
@@ -69,3 +70,13 @@ def test_vessels_and_counts_are_told_while_frames_still_decode(scene: Scene, tmp
 
 def test_without_super_resolution_nobody_looks(scene: Scene, tmp_path: Path) -> None:
     assert told_while_decoding(scene, tmp_path, super_resolution=False) == ["reading", "decoding"]
+
+
+def test_density_stands_beside_speed_and_the_rest_is_black() -> None:
+    crossed = np.repeat(np.arange(5)[:, None] == 2, 7, axis=1).astype(np.float32)
+    speed = np.where(crossed > 0, np.float32(3), np.float32(np.nan))
+    shown = drawn(FlowMaps(crossed, speed, *np.zeros((3, 5, 7), np.float32), pixel_mm=Spacing(0.1, 0.1)))
+    assert shown.shape == (5, 2 * 7 + 4, 3)
+    assert shown[2, :7].any(axis=1).all()
+    assert shown[2, 11:].any(axis=1).all()
+    assert not shown[0, :7].any()
