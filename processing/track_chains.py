@@ -73,6 +73,6 @@ def _miss(tracks: Tracks, end: int, begins: NDArray[np.int64], p: ChainParameter
     dz, dx = tracks.z_mm[begins] - tracks.z_mm[end], tracks.x_mm[begins] - tracks.x_mm[end]
     forward = np.hypot(dz - tracks.vz_mm_per_s[end] * dt, dx - tracks.vx_mm_per_s[end] * dt)
     backward = np.hypot(dz - tracks.vz_mm_per_s[begins] * dt, dx - tracks.vx_mm_per_s[begins] * dt)
-    speed = np.hypot(tracks.vz_mm_per_s, tracks.vx_mm_per_s)
-    allowed = p.slack_mm + p.bend_share * dt * (speed[end] + speed[begins]) / 2
+    before, after = (np.hypot(tracks.vz_mm_per_s[row], tracks.vx_mm_per_s[row]) for row in (end, begins))
+    allowed = p.slack_mm + p.bend_share * dt * (before + after) / 2
     return np.asarray(np.maximum(forward, backward) / allowed)

@@ -14,7 +14,6 @@ from processing.fourier_ring import resolution_um
 from processing.kernels.jit import side_by_side
 from processing.metrics import Estimate
 from processing.super_resolution_maps import Grid, Visits, flow_maps, grid_over, mask_on_grid, visits_of
-from processing.track_chains import chains
 from processing.vessels import VesselParameters, Vessels, centre_and_rim, centre_rim_ratio, measure_vessels, vessel_mask
 
 
@@ -64,16 +63,16 @@ def vascular_bed(
     grid = grid_over((roi.shape[0], roi.shape[1]), spacing_mm, parameters.map_pixel_mm)
     visits = visits_of(tracks, grid)
     inside = mask_on_grid(roi, spacing_mm, grid)
-    metrics = flow_metrics(field_of(tracks, visits, grid, inside, duration_s), parameters.metrics)
+    seen = field_of(tracks, visits, grid, inside, duration_s)
+    metrics = flow_metrics(seen, parameters.metrics)
     if metrics is None:
         return None
     maps = flow_maps(tracks, visits, grid)
     mask = vessel_mask(maps.density, parameters.vessels) & inside
     vessels = measure_vessels(mask, grid.pixel_mm, parameters.vessels)
     # Tracks of one bubble go together: halves and samples of tracks would not be independent.
-    bubble = chains(tracks)
-    visits = Visits(visits.pixel, bubble[visits.track], visits.row)
-    resolution = ring_resolution(visits, int(bubble.max()) + 1, inside, grid, parameters.metrics.seed)
+    visits = Visits(visits.pixel, seen.chain[visits.track], visits.row)
+    resolution = ring_resolution(visits, seen.bubbles, inside, grid, parameters.metrics.seed)
     return VascularBed(
         maps=maps,
         roi_on_grid=inside,
