@@ -15,6 +15,7 @@ from processing.simulation.scene import Scene
 from processing.simulation.scenes import SMALL_BOLUS, bolus_scene, replenishment_scene
 from tests.accuracy.clips_without_contrast import FAMILIES, random_clip
 from tests.datasets import bundled
+from tests.dicom_node.mistaken_scenes import receiver_noise, swept_tissue
 
 SCREEN, TIMING = SMALL_BOLUS.screen, SMALL_BOLUS.timing
 CONTRAST = {
@@ -68,6 +69,15 @@ def test_no_contrast_is_found_in(name: str) -> None:
     evidence = examine(NO_CONTRAST[name](), agent_recorded=True).evidence
     assert not evidence.found
     assert "rose by" in evidence.reason  # the reason is measured
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_somebody_turns_up_is_no_contrast_though_its_speckle_is_always_new(seed: int) -> None:
+    rise_db = 8.0 + 2.0 * seed
+    for scene in (receiver_noise(rise_db, seed), swept_tissue(seed)):
+        evidence = examine(scene, agent_recorded=seed % 2 == 1).evidence
+        assert not evidence.found, evidence.reason
+        assert "everywhere alike" in evidence.reason
 
 
 def assert_not_contrast(seed: int) -> None:

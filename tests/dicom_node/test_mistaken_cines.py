@@ -63,11 +63,12 @@ def still_tissue() -> Scene:
 
 
 NO_CONTRAST = {"B-mode": still_tissue, "noise": receiver_noise}
+TURNED_UP = {"noise turned up": lambda: receiver_noise(10.0), "tissue that a sweep brightens": swept_tissue}
 
 
-@pytest.mark.parametrize("kind", NO_CONTRAST)
+@pytest.mark.parametrize("kind", NO_CONTRAST | TURNED_UP)
 def test_no_contrast_ends_at_the_first_gate(kind: str, tmp_path: Path) -> None:
-    found = reported(NO_CONTRAST[kind](), tmp_path)
+    found = reported((NO_CONTRAST | TURNED_UP)[kind](), tmp_path)
     quality = found.findings["quality"]
     assert not quality["contrast_found"]
     assert any(quality["contrast_reason"] in text for text in found.texts)
@@ -87,17 +88,6 @@ def test_what_a_fooled_first_gate_lets_through_is_stopped_by_the_model_s_own(
     found = reported(NO_CONTRAST[kind](), tmp_path)
     assert found.states == [("lesion_seg", "ood")]
     assert "unlike anything the model was validated on" in found.sentence("model_ood")
-    assert [roi["label"] for roi in found.findings["rois"]] == ["panel"]
-
-
-def test_tissue_that_a_sweep_brightens_passes_the_first_gate_and_no_lesion_is_drawn_into_it(tmp_path: Path) -> None:
-    """As new and as even as contrast without a lesion: either gate of the model may stop it, and a contour would be an
-    invention. (Into noise whose gain is turned up one was drawn in 3 of 25 cases: the card of the model says it.)"""
-    found = reported(swept_tissue(), tmp_path)
-    assert found.findings["quality"]["contrast_found"]
-    ((model, state),) = found.states
-    assert (model, state) in (("lesion_seg", "ood"), ("lesion_seg", "abstained"))
-    assert found.sentence(f"model_{state}").startswith("lesion segmentation model: ")
     assert [roi["label"] for roi in found.findings["rois"]] == ["panel"]
 
 
