@@ -182,9 +182,19 @@ def follow(
         measured = f"{len(tracks)} tracks were found in {len(here)} localizations, {rules.fewest_tracks} are needed"
         return refused(refusal("sr_too_few_tracks", measured), bubbles)
     return SuperResolution(
-        True, None, said + short_of(bed), found, tracks, bed, seconds, float(times[used.start]), gate,
-        bubbles.fwhm_mm, precision_um(here),
+        True, None, (*said, COUNTS_WHAT_WAS_SEEN, *short_of(bed)), found, tracks, bed, seconds,
+        float(times[used.start]), gate, bubbles.fwhm_mm, precision_um(here),
     )  # fmt: skip
+
+
+COUNTS_WHAT_WAS_SEEN = Limitation(
+    "sr_counts_what_was_seen",
+    "Density, flux and counts are of the bubbles that were seen: overlapping ones are lost and one may be counted in "
+    "pieces. Their intervals tell how a repeat would scatter, not how far they lie from all that flowed.",
+    "note",
+    ("perfusion_density",),
+)
+"""Of a simulated tree 28 % of the bubble images overlap; flux reads .71, covered area .88, tracks 1.6 of the truth."""
 
 
 def short_of(bed: VascularBed) -> tuple[Limitation, ...]:
