@@ -15,8 +15,7 @@ from processing.enhancement import enhancement
 from processing.errors import UnfitCineError
 from processing.heterogeneity import heterogeneity
 from processing.limitations import Limitation
-from processing.metrics import MapSampling
-from processing.perfusion import BolusFit, LevelQuality, fit_bolus, saturated_fraction
+from processing.perfusion import LEVEL_CODES, BolusFit, LevelQuality, fit_bolus, saturated_fraction
 from processing.perfusion_maps import PerfusionMaps, perfusion_maps
 from processing.protocols import Protocol
 from processing.replenishment import Flash, detect_flash, fit_replenishment
@@ -36,7 +35,7 @@ from reports.findings import (
 )
 from reports.pictures import Curve
 
-LEVEL_CODES = frozenset({"default_dynamic_range", "tint_unknown", "default_dynamic_range_ratios"})
+SAID_BY_INTAKE = LEVEL_CODES | {"default_dynamic_range_ratios"}
 """What the intake has already said of the levels, once for the whole cine, is not said again for every ROI."""
 
 
@@ -97,7 +96,7 @@ def _panel(tic: Tic, levels: Levels) -> PerfusionOutcome:
 
 def _lesion(cine: Cine, rois: tuple[Roi, ...], tics: tuple[Tic, ...], terms: Terms) -> PerfusionOutcome:
     fits = [_fit(cine, roi, tic, terms) for roi, tic in zip(rois, tics, strict=True)]
-    limitations = [lim for fit in fits for lim in fit.limitations if lim.code not in LEVEL_CODES]
+    limitations = [lim for fit in fits for lim in fit.limitations if lim.code not in SAID_BY_INTAKE]
     maps, map_limits = _maps(cine, rois[0], fits[0], tics[0].rejected, terms.protocol)
     by_label = {roi.label: RoiPerfusion(fit.metrics) for roi, fit in zip(rois, fits, strict=True) if fit.bolus}
     if maps is not None and "lesion" in by_label:
@@ -107,7 +106,7 @@ def _lesion(cine: Cine, rois: tuple[Roi, ...], tics: tuple[Tic, ...], terms: Ter
         for roi, tic, fit in zip(rois, tics, fits, strict=True)
         if fit.bolus is not None
     )
-    measured = Perfusion(by_label=by_label, map_sampling=_sampling(maps))
+    measured = Perfusion(by_label=by_label, map_sampling=None if maps is None else maps.sampling)
     outcome = PerfusionOutcome(measured, {}, tics, curves, maps, (*limitations, *map_limits))
     if len(rois) > 1:
         outcome = _against_reference(outcome, cine, rois, terms)
@@ -170,13 +169,6 @@ def _maps(
     except UnfitCineError as error:
         return None, (error.limitation,)
     return maps, maps.limitations
-
-
-def _sampling(maps: PerfusionMaps | None) -> MapSampling | None:
-    if maps is None:
-        return None
-    depth_mm, width_mm = maps.resolution_mm or (None, None)
-    return MapSampling(depth_mm, width_mm, maps.speckles_per_sample, 100.0 * maps.fitted_fraction)
 
 
 def _heterogeneity(maps: PerfusionMaps) -> Heterogeneity | None:

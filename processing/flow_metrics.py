@@ -149,13 +149,14 @@ def flow_metrics(field: Field, parameters: FlowMetricParameters) -> FlowMetrics 
     once[present] = 1.0
     measured = figures(field, once, parameters)
     rng = np.random.default_rng(parameters.seed)
-    # Poisson weights: the number of bubbles is itself a draw, so that counts have an interval too.
+    # Poisson weights: the number of bubbles is itself a draw, so that flux has an interval too.
     # (`take` keeps each sample's weights side by side; an index would lay them out the other way.)
     weights = once * rng.poisson(1.0, (parameters.resamples, field.bubbles)).take(field.chain, axis=1)
     drawn = side_by_side(lambda weight: figures(field, weight, parameters), weights)
-    estimates = {name: interval(value, [d[name] for d in drawn]) for name, value in measured.items()}
-    estimates |= coverage(field, measured, parameters)
-    estimates |= {name: Estimate(measured[name]) for name in WITHOUT_INTERVAL}
+    otherwise = coverage(field, measured, parameters) | {name: Estimate(measured[name]) for name in WITHOUT_INTERVAL}
+    estimates = otherwise | {
+        name: interval(value, [d[name] for d in drawn]) for name, value in measured.items() if name not in otherwise
+    }
     dispersed = estimates.pop("direction_dispersion")
     plateau = plateau_percent(field)
     enough = len(field.row_track) >= parameters.rarefied_to

@@ -21,6 +21,7 @@ from processing.kernels import bolus as bolus_kernel
 from processing.kernels.bolus_map import fit_samples
 from processing.limitations import Limitation
 from processing.map_samples import SampleGrid, frame_bins, interpolated, sample_grid, sampled_power
+from processing.metrics import MapSampling
 from processing.perfusion import BolusFit
 from processing.speckle_size import speckle_cell_px
 
@@ -46,16 +47,13 @@ class PerfusionMaps:
     """values: float32 (z, x) a parameter by short name, NaN outside the mask and where the fit failed; interpolated
     between the samples. samples: float64 (fitted sample,) of the same parameters, for statistics.
 
-    resolution_px: edge (z, x) of the area that one sample averages; resolution_mm: the same, None without calibration.
-    speckles_per_sample: how many independent speckles that is. fitted_fraction: of the samples inside the mask.
+    resolution_px: edge (z, x) of the area that one sample averages; sampling: the same in mm, and what it holds.
     """
 
     values: dict[str, NDArray[np.float32]]
     samples: dict[str, NDArray[np.float64]]
     resolution_px: tuple[int, int]
-    resolution_mm: tuple[float, float] | None
-    speckles_per_sample: float
-    fitted_fraction: float
+    sampling: MapSampling
     limitations: tuple[Limitation, ...]
 
     def __post_init__(self) -> None:
@@ -161,8 +159,11 @@ def _assemble(
         values=values,
         samples=samples,
         resolution_px=edge,
-        resolution_mm=None if spacing is None else (edge[0] * spacing.z_mm, edge[1] * spacing.x_mm),
-        speckles_per_sample=max(1.0, edge[0] / cell[0]) * max(1.0, edge[1] / cell[1]),
-        fitted_fraction=float(np.isfinite(found).all(axis=1).mean()) if found.size else 0.0,
+        sampling=MapSampling(
+            depth_mm=None if spacing is None else edge[0] * spacing.z_mm,
+            width_mm=None if spacing is None else edge[1] * spacing.x_mm,
+            speckles=max(1.0, edge[0] / cell[0]) * max(1.0, edge[1] / cell[1]),
+            fitted_percent=100.0 * float(np.isfinite(found).all(axis=1).mean()) if found.size else 0.0,
+        ),
         limitations=tuple(limitations),
     )

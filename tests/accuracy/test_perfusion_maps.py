@@ -48,12 +48,13 @@ def test_every_sample_of_nine_speckles_knows_its_level_and_its_time(shape: tuple
     error = np.abs(maps.values["PE"] / (truth["PE"] * level) - 1.0)
     late = np.abs(maps.values["TTP"] - (truth["TTP"] + delay_s))
     print(
-        f"\nmaps, {maps.speckles_per_sample:.1f} speckles a sample, {maps.resolution_mm} mm: median error of PE "
-        f"{100 * np.nanmedian(error):.1f} %, of TTP {np.nanmedian(late):.2f} s, fitted {maps.fitted_fraction:.3f}"
+        f"\nmaps, {maps.sampling.speckles:.1f} speckles a sample, {maps.sampling.edges}: median error of PE "
+        f"{100 * np.nanmedian(error):.1f} %, of TTP {np.nanmedian(late):.2f} s, "
+        f"fitted {maps.sampling.fitted_percent:.1f} %"
     )
     assert np.isnan(maps.values["PE"][~mask]).all()
-    assert maps.fitted_fraction > 0.99
-    assert 7.0 <= maps.speckles_per_sample <= 12.0
+    assert maps.sampling.fitted_percent > 99.0
+    assert 7.0 <= maps.sampling.speckles <= 12.0
     # Issue: median errors of 5 % in PE and 0.4 s in TTP at nine speckles a sample.
     assert np.nanmedian(error) <= 0.05
     assert np.nanmedian(late) <= 0.4
