@@ -10,9 +10,10 @@ from onnx_models.classify import Classification
 from onnx_models.identity import Refusal
 from onnx_models.loaded import ClipFacts
 from onnx_models.registry import Models, RegistryOptions
-from onnx_models.segment import Segmentation
+from onnx_models.segment import LesionInputs, Segmentation
 from onnx_models.session import Device
 from processing.cine import Cine
+from processing.model_inputs import ModelInputs
 from reports.model_use import ModelUse
 
 
@@ -25,6 +26,14 @@ def clip_facts(cine: Cine, dynamic_range_db: float | None) -> ClipFacts:
     """What a model's applicability is judged by. Uncalibrated cines never come here: their pixel counts as 0 mm."""
     pixel_mm = 0.0 if cine.spacing_mm is None else cine.spacing_mm.z_mm
     return ClipFacts(cine.frame_times_s.size, cine.duration_s, cine.frame_rate_hz, dynamic_range_db, pixel_mm)
+
+
+def lesion_inputs(cine: Cine, maps: ModelInputs, dynamic_range_db: float | None) -> LesionInputs:
+    """A cine's maps as a lesion model is asked with them."""
+    assert cine.spacing_mm is not None  # noqa: S101 - an uncalibrated cine has no maps
+    rows, columns = cine.valid.shape
+    facts = clip_facts(cine, dynamic_range_db)
+    return LesionInputs(maps.maps, maps.valid, maps.cell_mm, (rows, columns), cine.spacing_mm, facts)
 
 
 def use_of(answer: Segmentation | Classification | Refusal) -> ModelUse:

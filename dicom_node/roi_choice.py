@@ -16,11 +16,11 @@ from PIL import Image, UnidentifiedImageError
 
 from dicom_node.config import Settings
 from dicom_node.errors import ConfigurationError
-from dicom_node.model_room import clip_facts, models_for, use_of
+from dicom_node.model_room import lesion_inputs, models_for, use_of
 from dicom_node.reader_contours import ReaderRois
 from dicom_node.shadow_models import shadow_of_lesion
 from onnx_models.identity import Refusal
-from onnx_models.segment import LesionInputs, Segmentation, segment_lesion
+from onnx_models.segment import Segmentation, segment_lesion
 from processing.cine import Cine
 from processing.errors import UnfitCineError
 from processing.limitations import Limitation
@@ -88,11 +88,7 @@ def choose_rois(
 def _by_model(
     cine: Cine, maps: ModelInputs, settings: Settings, dynamic_range_db: float | None
 ) -> Segmentation | Refusal:
-    assert cine.spacing_mm is not None  # noqa: S101 - an uncalibrated cine has no maps
-    rows, columns = cine.valid.shape
-    facts = clip_facts(cine, dynamic_range_db)
-    inputs = LesionInputs(maps.maps, maps.valid, maps.cell_mm, (rows, columns), cine.spacing_mm, facts)
-    return segment_lesion(models_for(settings), inputs)
+    return segment_lesion(models_for(settings), lesion_inputs(cine, maps, dynamic_range_db))
 
 
 def _whole_panel(cine: Cine, given: GivenMasks, reasons: tuple[Limitation, ...]) -> ChosenRois:

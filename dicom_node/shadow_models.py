@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.config import Settings
-from dicom_node.model_room import clip_facts, models_for
+from dicom_node.model_room import lesion_inputs, models_for, use_of
 from onnx_models.classify import Classification, ResponseInputs, ResponseResult, glass_box_answer, network_answer
 from onnx_models.identity import Refusal
-from onnx_models.segment import LesionInputs, Segmentation, VesselInputs, segment_lesion_with, segment_vessels_with
+from onnx_models.segment import Segmentation, VesselInputs, segment_lesion_with, segment_vessels_with
 from processing.cine import Cine
 from processing.errors import UnfitCineError
 from processing.model_inputs import model_inputs, parameters_of
@@ -33,10 +33,7 @@ def shadow_of_lesion(
     except UnfitCineError:
         # The active model's stage has said it: a shadow adds no limitation.
         return ()
-    rows, columns = cine.valid.shape
-    facts = clip_facts(cine, range_db)
-    inputs = LesionInputs(maps.maps, maps.valid, maps.cell_mm, (rows, columns), cine.spacing_mm, facts)
-    return (_use(segment_lesion_with(model, inputs), active),)
+    return (_use(segment_lesion_with(model, lesion_inputs(cine, maps, range_db)), active),)
 
 
 def shadow_of_vessels(
@@ -64,13 +61,8 @@ def _asked(answer: Classification | Refusal) -> bool:
 
 
 def _use(answer: Answer, active: Answer) -> ShadowUse:
-    identity = answer.identity
-    state = answer.state if isinstance(answer, Refusal) else "ok"
-    if isinstance(answer, Classification) and answer.abstained:
-        state = "abstained"
-    return ShadowUse(
-        identity.id, identity.version, identity.sha256, state, answer.ood_score, _agreement(answer, active)
-    )
+    use = use_of(answer)
+    return ShadowUse(use.id, use.version, use.sha256, use.state, use.ood_score, _agreement(answer, active))
 
 
 def _agreement(one: Answer, other: Answer) -> float | None:
