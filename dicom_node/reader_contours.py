@@ -24,7 +24,7 @@ from reports.errors import InvalidFindingsError, UnreadableObjectError
 from reports.findings_json import from_json
 from reports.page import Area
 from reports.read_back.capture import page_canvas
-from reports.read_back.drawings import Canvas, Drawing, DrawingPlace, meant, read_drawings
+from reports.read_back.drawings import Canvas, Drawing, DrawingPlace, View, meant, read_drawings
 from reports.uids import ResultIdentity
 
 
@@ -61,7 +61,8 @@ def captures_of(results: Path, acquisition: str) -> tuple[Path, ...]:
 def drawing_place(source: CineFile, panels: Panels, spacing: Spacing | None, captures: Sequence[Path]) -> DrawingPlace:
     """Everything that belongs to an acquisition and can be drawn on."""
     boxes = [panels.contrast] if panels.bmode is None else [panels.contrast, panels.bmode]
-    views = tuple(Area(box.x0, box.y0, box.columns, box.rows) for box in boxes)
+    areas = (Area(box.x0, box.y0, box.columns, box.rows) for box in boxes)
+    views = tuple(View(area, area) for area in areas)
     canvases: dict[str, Canvas] = {}
     first = 0
     for clip in source.clips:
@@ -143,9 +144,10 @@ def _capture(path: Path, panel: Box, canvases: dict[str, Canvas]) -> dict[str, C
     """A page, where its source is part of this acquisition and its findings can still be read."""
     header = pydicom.dcmread(path, stop_before_pixels=True)
     try:
-        shown = from_json(path.with_name("findings.json").read_text(encoding="utf-8")).source
+        findings = from_json(path.with_name("findings.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, InvalidFindingsError):
         return {}
+    shown = findings.source
     shown_panels, (source, *_) = shown.contrast_panel, header.SourceImageSequence
     canvas = canvases.get(str(source.ReferencedSOPInstanceUID))
     if shown_panels is None or canvas is None:
@@ -153,12 +155,12 @@ def _capture(path: Path, panel: Box, canvases: dict[str, Canvas]) -> dict[str, C
     boxes = [box for box in (shown_panels.contrast, shown_panels.bmode) if box is not None]
     frame = canvas.first_frame + int(source.get("ReferencedFrameNumber") or 1) - 1
     name = next(page for page in PAGES_TO_DRAW_ON if page_file(page) == path.name)
-    page = page_canvas(name, boxes, shown.pixel_spacing_mm, frame)
-    views = tuple(_view_of_panel(view, shown_panels.contrast, panel) for view in page.views)
+    page = page_canvas(name, boxes, shown.pixel_spacing_mm, frame, findings.rois)
+    views = tuple(View(_area_of_panel(v.panel, shown_panels.contrast, panel), v.seen) for v in page.views)
     return {str(header.SOPInstanceUID): Canvas(page.rows, page.columns, views, page.first_frame)}
 
 
-def _view_of_panel(view: Area, shown: Box, panel: Box) -> Area:
+def _area_of_panel(view: Area, shown: Box, panel: Box) -> Area:
     """Where today's panel lies on a page that shows another cut of the same frame (a profile may have changed it)."""
     scale_x, scale_z = view.width / shown.columns, view.height / shown.rows
     x, y = view.x + (panel.x0 - shown.x0) * scale_x, view.y + (panel.y0 - shown.y0) * scale_z

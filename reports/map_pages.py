@@ -27,8 +27,8 @@ SHOWN = ("PE", "WiR", "AUC", "TTP", "RT", "mTT")
 def perfusion_maps_page(findings: Findings, inputs: PictureInputs, context: ResultContext) -> NDArray[np.uint8]:
     """Up to six parameter maps over B-mode (or the contrast panel), each masked where its fit is not valid."""
     with new_page() as page:
-        where = "over B-mode" if inputs.bmode is not None else "over the contrast panel"
-        draw_header(page, "Perfusion maps", f"{_sampling_words(findings)}{where}; blank where no valid fit", context)
+        words = f"{_sampling_words(findings)}{_ground_words(findings, inputs)}; blank where no valid fit"
+        draw_header(page, "Perfusion maps", words, context)
         given = {quantity.name: quantity for quantity in inputs.perfusion_maps}
         names = SHOWN if set(given) <= set(SHOWN) else tuple(given)
         for symbol, area in zip(names, _tiles(3, 2), strict=False):
@@ -44,7 +44,8 @@ def super_resolution_page(findings: Findings, inputs: PictureInputs, context: Re
     """Density, speed and direction of microbubbles, and what was measured on them."""
     with new_page() as page:
         result = findings.super_resolution
-        subtitle = f"{result.localizations} localizations in {result.tracks} tracks over {number(result.interval_s)} s"
+        counted = f"{result.localizations} localizations in {result.tracks} tracks over {number(result.interval_s)} s"
+        subtitle = f"{counted}; {_ground_words(findings, inputs)}"
         draw_header(page, "Super-resolution ultrasound", subtitle, context)
         tiles = _tiles(2, 2)
         for name, style in (("density", DENSITY), ("speed", SPEED), ("direction", DIRECTION)):
@@ -67,6 +68,13 @@ def _sampling_words(findings: Findings) -> str:
         return "Parameters per pixel, "
     speckles, edges = f"{sampling.speckles:.0f} speckles", f" ({sampling.edges})" if sampling.edges else ""
     return f"Each value averages {speckles}{edges}, finer detail is interpolated; "
+
+
+def _ground_words(findings: Findings, inputs: PictureInputs) -> str:
+    """What the maps lie on, and whether all of it is shown."""
+    outlined = any(roi.label == "lesion" and roi.contour_px for roi in findings.rois)
+    where = "over B-mode" if inputs.bmode is not None else "over the contrast panel"
+    return f"close-up of the lesion, {where}" if outlined else where
 
 
 def _style(symbol: str) -> MapStyle:

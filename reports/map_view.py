@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,16 +30,22 @@ class MapStyle:
     """Colours of a quantity: all perceptually uniform and readable without colour vision; `cyclic` for directions.
 
     logarithmic: the key is drawn over orders of magnitude (density). ground: brightness left to the panel below.
+    gather: what stands for the map pixels that one pixel of the page covers. start: share of the colours left out at
+    the dark end: what a single bubble crossed must be seen on a dark page.
     """
 
     colours: str
     cyclic: bool = False
     logarithmic: bool = False
     ground: float = 0.45
+    gather: Literal["mean", "greatest", "mean direction"] = "mean"
+    start: float = 0.0
 
 
-AMPLITUDE, TIME, DENSITY = MapStyle("cividis"), MapStyle("viridis"), MapStyle("inferno", logarithmic=True, ground=0.25)
-SPEED, DIRECTION = MapStyle("viridis", ground=0.25), MapStyle("twilight", cyclic=True, ground=0.25)
+AMPLITUDE, TIME = MapStyle("cividis"), MapStyle("viridis")
+DENSITY = MapStyle("inferno", logarithmic=True, ground=0.25, gather="greatest", start=0.3)
+SPEED = MapStyle("viridis", ground=0.25, start=0.1)
+DIRECTION = MapStyle("twilight", cyclic=True, ground=0.25, gather="mean direction")
 
 
 def draw_map(
@@ -48,19 +55,20 @@ def draw_map(
     page.box(area)
     title = page.text(area.x + 18, area.y + 12, quantity.name, fontsize=HEADING, fontweight="bold")
     page.text(area.x + 28 + page.width_px(title), area.y + 15, quantity.meaning, color=MUTED, fontsize=SMALL)
-    placed, axes = draw_view(page, map_area(area), _dimmed(view, style.ground), findings)
+    placed, axes = draw_view(page, map_area(area), _dimmed(view, style.ground), findings, closely=True)
     limits = display_range(quantity, style)
     if limits is None:
         words = "no value in any pixel"
         page.text(placed.x + placed.width / 2, placed.y + placed.height / 2, words, color=TEXT, ha="center")
         return
-    left, right, bottom, top = quantity.grid.extent_px
+    left, _, _, top = quantity.grid.extent_px
     x0, y0 = panel_corner(findings, view)
-    shown = coloured(quantity.values, style, limits)
-    extent = (left - x0, right - x0, bottom - y0, top - y0)
-    axes.imshow(shown, extent=extent, interpolation="nearest", zorder=0.5, aspect="auto")
-    axes.set_xlim(-0.5, view.box.columns - 0.5)
-    axes.set_ylim(view.box.rows - 0.5, -0.5)
+    (pitch_z, pitch_x), (first, last) = quantity.grid.pitch_px, axes.get_xlim()
+    covered = math.ceil((last - first) / (placed.width * pitch_x) - 1e-6)  # pixels of the map under one of the page
+    values = gathered(quantity.values, covered, style)
+    height, width = (size * max(covered, 1) for size in values.shape)
+    extent = (left - x0, left - x0 + width * pitch_x, top - y0 + height * pitch_z, top - y0)
+    axes.imshow(coloured(values, style, limits), extent=extent, interpolation="nearest", zorder=0.5, aspect="auto")
     if style.cyclic:
         _draw_wheel(page, Area(area.right - KEY_WIDTH - 4, placed.y + 8, KEY_WIDTH - 8, KEY_WIDTH - 8), style)
     else:
@@ -100,8 +108,6 @@ def display_range(quantity: QuantityMap, style: MapStyle) -> tuple[float, float]
 
 def coloured(values: NDArray[np.float32], style: MapStyle, limits: tuple[float, float]) -> NDArray[np.uint8]:
     """RGBA of the map; transparent where there is no value."""
-    from matplotlib import colormaps
-
     low, high = limits
     known = np.isfinite(values)
     filled = np.where(known, values, low)
@@ -109,11 +115,38 @@ def coloured(values: NDArray[np.float32], style: MapStyle, limits: tuple[float, 
         share = np.log(filled / low) / math.log(high / low)
     else:
         share = (filled - low) / (high - low)
-    painted: NDArray[np.uint8] = colormaps[style.colours](np.clip(share, 0, 1), bytes=True)
-    if style.cyclic:
-        painted[..., :3] = LIFT + (255 - LIFT) / 255 * painted[..., :3]
+    painted = _colours(np.clip(share, 0, 1), style)
     painted[..., 3] = np.where(known, 255, 0)
     return painted
+
+
+def _colours(share: NDArray[Any], style: MapStyle) -> NDArray[np.uint8]:
+    """RGBA of shares of the key's length, 0 to 1."""
+    from matplotlib import colormaps
+
+    painted: NDArray[np.uint8] = colormaps[style.colours](style.start + (1 - style.start) * share, bytes=True)
+    if style.cyclic:
+        painted[..., :3] = LIFT + (255 - LIFT) / 255 * painted[..., :3]
+    return painted
+
+
+def gathered(values: NDArray[np.float32], times: int, style: MapStyle) -> NDArray[np.float32]:
+    """The map on pixels `times` as large each way, NaN where none of them has a value: left to a picture's own
+    scaling, vessels one pixel wide break into dots. The last row and column may be covered in part only."""
+    if times <= 1:
+        return values
+    padded = np.pad(values, [(0, -size % times) for size in values.shape], constant_values=np.nan)
+    blocks = padded.reshape(padded.shape[0] // times, times, -1, times).swapaxes(1, 2)
+    if style.gather == "greatest":
+        greatest: NDArray[np.float32] = np.fmax.reduce(blocks, axis=(2, 3))
+        return greatest
+    known = np.isfinite(blocks)
+    if style.gather == "mean direction":
+        turned = np.where(known, np.exp(1j * np.radians(np.where(known, blocks, 0))), 0).sum(axis=(2, 3))
+        mean = np.degrees(np.angle(turned))
+    else:
+        mean = np.where(known, blocks, 0).sum(axis=(2, 3)) / np.maximum(known.sum(axis=(2, 3)), 1)
+    return np.where(known.any(axis=(2, 3)), mean, np.nan).astype(np.float32)
 
 
 def _dimmed(view: PanelView, ground: float) -> PanelView:
@@ -123,11 +156,8 @@ def _dimmed(view: PanelView, ground: float) -> PanelView:
 
 
 def _draw_key(page: Page, area: Area, quantity: QuantityMap, style: MapStyle, limits: tuple[float, float]) -> None:
-    from matplotlib import colormaps
-
     axes = page.axes(area)
-    ramp = np.linspace(1, 0, 256)[:, np.newaxis]
-    axes.imshow(colormaps[style.colours](ramp), aspect="auto", extent=(0, 1, 0, 1))
+    axes.imshow(_colours(np.linspace(1, 0, 256)[:, np.newaxis], style), aspect="auto", extent=(0, 1, 0, 1))
     axes.set_axis_off()
     low, high = limits
     size = max(abs(low), abs(high))
@@ -151,16 +181,13 @@ def _draw_key(page: Page, area: Area, quantity: QuantityMap, style: MapStyle, li
 
 def _draw_wheel(page: Page, area: Area, style: MapStyle) -> None:
     """The key of a direction: colours around a circle as they run in the image, 0 to the right."""
-    from matplotlib import colormaps
-
     axes = page.axes(area)
     grid = np.linspace(-1, 1, 181)
     x, y = np.meshgrid(grid, grid[::-1])
     radius = np.hypot(x, y)
     share = (np.degrees(np.arctan2(y, x)) + 180) / 360
-    painted = colormaps[style.colours](share)
-    painted[..., :3] = LIFT / 255 + (255 - LIFT) / 255 * painted[..., :3]
-    painted[..., 3] = np.where((radius < 1) & (radius > 0.45), 1.0, 0.0)
+    painted = _colours(share, style)
+    painted[..., 3] = np.where((radius < 1) & (radius > 0.45), 255, 0)
     axes.imshow(painted, extent=(-1, 1, -1, 1))
     axes.set_axis_off()
     for words, px, py in (("→", 0.26, 0), ("←", -0.26, 0), ("↑", 0, 0.26), ("↓", 0, -0.26)):

@@ -29,16 +29,27 @@ BEYOND_PX = 1.0
 
 
 @dataclass(frozen=True)
+class View:
+    """Where the contrast panel's tissue shows in a picture, in pixels from its top-left corner.
+
+    panel: where all of the panel would lie. seen: the part of it that is shown, where that is a close-up.
+    """
+
+    panel: Area
+    seen: Area
+
+
+@dataclass(frozen=True)
 class Canvas:
     """A picture that may be drawn on.
 
-    views: where the contrast panel's tissue shows in it, in pixels from its top-left corner, the contrast panel first.
+    views: where the contrast panel's tissue shows in it, the contrast panel first.
     first_frame: frame of the acquisition (from 0) that its first frame is. frames: 0 where it is the reference frame.
     """
 
     rows: int
     columns: int
-    views: tuple[Area, ...]
+    views: tuple[View, ...]
     first_frame: int = 0
     frames: int = 1
 
@@ -179,7 +190,9 @@ def _of_outline(outline: Outline, canvas: Canvas, place: DrawingPlace) -> Drawin
     if (points < -BEYOND_PX).any() or (points > (canvas.columns + BEYOND_PX, canvas.rows + BEYOND_PX)).any():
         raise UnreadableObjectError(f"an outline leaves its image of {canvas.columns} x {canvas.rows} pixels")
     view = _view_of(canvas, points.mean(axis=0))
-    shares = np.clip((points - (view.x, view.y)) / (view.width, view.height), 0.0, 1.0)
+    lies, seen = view.panel, view.seen
+    points = np.clip(points, (seen.x, seen.y), (seen.right, seen.bottom))
+    shares = np.clip((points - (lies.x, lies.y)) / (lies.width, lies.height), 0.0, 1.0)
     on_panel = shares * (place.panel.columns, place.panel.rows) - 0.5
     contour = tuple((float(x), float(y)) for x, y in on_panel)
     frame = _frame(canvas, outline.frame_number)
@@ -202,18 +215,22 @@ def _of_mask(mask: SegmentMask, canvas: Canvas, place: DrawingPlace) -> Drawing:
     return Drawing(mask.label, said, frame, tracking, place.panel, pixels=pixels, fractional=mask.fractional)
 
 
-def _view_of(canvas: Canvas, centre: NDArray[np.float64]) -> Area:
+def _view_of(canvas: Canvas, centre: NDArray[np.float64]) -> View:
     for view in canvas.views:
-        if view.x <= centre[0] <= view.right and view.y <= centre[1] <= view.bottom:
+        seen = view.seen
+        if seen.x <= centre[0] <= seen.right and seen.y <= centre[1] <= seen.bottom:
             return view
     raise UnreadableObjectError("a drawing lies on no panel of its picture that shows the measured tissue")
 
 
-def _sampled(whole: NDArray[np.bool_], view: Area, panel: Box) -> NDArray[np.bool_]:
-    """The pixel of the picture under the centre of each pixel of the panel."""
-    rows = (view.y + (np.arange(panel.rows) + 0.5) * view.height / panel.rows).astype(np.intp)
-    columns = (view.x + (np.arange(panel.columns) + 0.5) * view.width / panel.columns).astype(np.intp)
-    sampled: NDArray[np.bool_] = whole[np.ix_(rows, columns)]
+def _sampled(whole: NDArray[np.bool_], view: View, panel: Box) -> NDArray[np.bool_]:
+    """The pixel of the picture under the centre of each pixel of the panel; nothing where the view does not show it."""
+    lies, seen = view.panel, view.seen
+    z = lies.y + (np.arange(panel.rows) + 0.5) * lies.height / panel.rows
+    x = lies.x + (np.arange(panel.columns) + 0.5) * lies.width / panel.columns
+    rows, columns = (z >= seen.y) & (z < seen.bottom), (x >= seen.x) & (x < seen.right)
+    sampled = np.zeros((panel.rows, panel.columns), dtype=np.bool_)
+    sampled[np.ix_(rows, columns)] = whole[np.ix_(z[rows].astype(np.intp), x[columns].astype(np.intp))]
     return sampled
 
 

@@ -150,10 +150,10 @@ def moved(outline: Any, x: float, z: float) -> list[tuple[float, float]]:
     return [(px + x, pz + z) for px, pz in outline]
 
 
-VIEWS_OF_PAGE = {"summary": (38.0, 154.0, 379.0, 478.0), "maps": (560.67, 676.0, 358.67, 448.0)}
-"""x, y, width, height of a view on each page, measured on the pages as they are drawn: the left one of the reference
-frame's box (38..797, 154..632, parted by 14 px); the middle one of the lower row of three maps, a tile of 506.67 x 510
-at (546.67, 630) less 14 px at the left, 46 above, 16 below and 134 for the key."""
+VIEWS_OF_PAGE = {"summary": (38.0, 154.0, 379.0, 478.0), "maps": (419.5, 539.0, 640.0, 720.0)}
+"""x, y, width, height of the panel on each page, measured on the pages as they are drawn: the left one of the reference
+frame's box (38..797, 154..632, parted by 14 px); the middle one of the lower row of three close-ups, where the ring
+around the lesion of 120 x 142 px at (200, 240) is 240 x 284 px large around (740.5, 900)."""
 
 
 def page_point(x: float, y: float, page: str = "summary") -> tuple[float, float]:

@@ -19,11 +19,12 @@ from reports.build import build_results
 from reports.enhancement_page import lines, when
 from reports.errors import InvalidFindingsError, UnreadableObjectError
 from reports.findings import Findings
-from reports.map_view import SPEED, display_range
+from reports.map_pages import super_resolution_page
+from reports.map_view import DENSITY, DIRECTION, SPEED, display_range, gathered
 from reports.page import COLOURS, SMALL, new_page, number, png_bytes
 from reports.pictures import PanelView, PictureInputs
 from reports.quantity_maps import flow_quantity_maps
-from reports.read_back.capture import page_canvas
+from reports.read_back.capture import PageName, page_canvas
 from reports.read_back.drawings import DrawingPlace, read_drawings
 from reports.result_object import EarlierReport
 from reports.structured_report import structured_report
@@ -240,15 +241,60 @@ def test_a_contour_drawn_on_the_nodes_own_capture_comes_back_to_the_source(drawn
         assert back[index][axis] == pytest.approx(expected[index][axis], abs=2.5)
 
 
+@pytest.mark.parametrize("tile", [(0, 0), (0, 1), (1, 0)])
+def test_a_contour_drawn_on_a_close_up_of_vessels_comes_back_to_the_source(tile: tuple[int, int]) -> None:
+    """As above: what the page drew is found on the picture by its colour, here on each of three close-ups."""
+    findings, inputs = full_findings(), picture_inputs(("lesion", "reference"), maps=True)
+    with_lesion = super_resolution_page(findings, inputs, context())
+    # An outline of nothing but a point keeps the close-up: the lesion's extremes, drawn as points.
+    points = np.array(findings.rois[0].contour_px)
+    extremes = tuple(map(tuple, points[[*points.argmin(axis=0), *points.argmax(axis=0)]]))
+    corners = dataclasses.replace(findings.rois[0], contour_px=extremes[:1] * 2 + extremes)
+    without = super_resolution_page(dataclasses.replace(findings, rois=(corners, findings.rois[1])), inputs, context())
+    changed = (with_lesion != without).any(axis=2) & coloured(with_lesion, COLOURS["lesion"])
+    place = np.s_[160 + 525 * tile[0] : 610 + 525 * tile[0], 100 + 784 * tile[1] : 600 + 784 * tile[1]]
+    rows, columns = np.nonzero(changed[place])
+    rows, columns = rows + place[0].start, columns + place[1].start
+    middle = (columns.min() + columns.max()) / 2
+    quarter_turns = (
+        (columns.min(), 0.5 * (rows.min() + rows.max())),
+        (middle, rows.max()),
+        (columns.max(), rows.mean()),
+    )
+    back = drawn_on_page(quarter_turns, "super_resolution")
+    (left, _), (_, bottom), (right, _) = [(x + CONTRAST_BOX.x0, y + CONTRAST_BOX.y0) for x, y in back]
+    # the stroke is 3 page pixels wide, 1.9 page pixels a source pixel
+    low, high = points.min(axis=0), points.max(axis=0)
+    assert (left, right, bottom) == pytest.approx((low[0], high[0], high[1]), abs=1.5)
+
+
 def test_a_contour_drawn_beside_the_panels_is_refused() -> None:
     with pytest.raises(UnreadableObjectError, match="no panel"):
         drawn_on_page(((1000.0, 900.0), (1100.0, 900.0), (1100.0, 950.0)))
+    with pytest.raises(UnreadableObjectError, match="no panel"):  # where the whole panel would lie, but is not shown
+        drawn_on_page(((60.0, 300.0), (90.0, 300.0), (90.0, 330.0)), "super_resolution")
 
 
-def drawn_on_page(contour: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
-    """A reader's polyline on the summary page, as it comes back on the contrast panel."""
+def test_a_vessel_one_pixel_wide_stays_a_line_on_a_picture_of_fewer_pixels() -> None:
+    values = np.full((90, 60), np.nan, np.float32)
+    values[np.arange(90), np.arange(90) // 2] = 1.0
+    values[40, 20] = 7.0
+    small = gathered(values, 3, DENSITY)
+    assert small.shape == (30, 20)
+    assert np.isfinite(small).any(axis=1).all(), "no gap in any row"
+    assert np.nanmax(small) == 7.0, "the greatest is still there"
+
+
+def test_directions_are_averaged_around_the_circle() -> None:
+    values = np.array([[170.0, -170.0], [np.nan, np.nan]], np.float32)
+    assert abs(gathered(values, 2, DIRECTION)[0, 0]) == pytest.approx(180.0)
+    assert gathered(values, 2, SPEED)[0, 0] == pytest.approx(0.0)
+
+
+def drawn_on_page(contour: Sequence[tuple[float, float]], name: PageName = "summary") -> Sequence[tuple[float, float]]:
+    """A reader's polyline on a page, as it comes back on the contrast panel."""
     page = ("1.2.840.10008.5.1.4.1.1.7", "2.25.7")
-    canvas = page_canvas("summary", [CONTRAST_BOX, BMODE_BOX], SPACING, 0)
+    canvas = page_canvas(name, [CONTRAST_BOX, BMODE_BOX], SPACING, 0, full_findings().rois)
     state = Drawn(context().source.first, target=page).presentation_state("POLYLINE", closed(contour))
     (drawing,) = read_drawings(state, DrawingPlace({page[1]: canvas}, CONTRAST_BOX, "", SPACING))
     return drawing.outline
