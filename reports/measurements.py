@@ -58,13 +58,13 @@ def _measurement(figure: Figure) -> Measurement:
         figure.name, quantity.value, codes.ucum(quantity.unit), method=figure.method, derivation=figure.derivation
     )
     measured = item[0].MeasuredValueSequence[0]
-    # DS holds 16 characters and highdicom may write 17; the number itself stands beside it in double precision.
-    measured.NumericValue, measured.FloatingPointValue = f"{quantity.value:.10g}", float(quantity.value or 0.0)
+    # What a viewer prints: seven digits are read back to 1e-6; the number itself stands beside it in double precision.
+    measured.NumericValue, measured.FloatingPointValue = f"{quantity.value:.7g}", float(quantity.value or 0.0)
     added = [
         TextContentItem(name, value.meaning, RelationshipTypeValues.HAS_PROPERTIES) for name, value in figure.properties
     ]
     if quantity.low is not None and quantity.high is not None:
-        words = f"{quantity.low:.10g} to {quantity.high:.10g}"  # ten digits: read back to better than 1e-6
+        words = f"{quantity.low:.7g} to {quantity.high:.7g}"
         added.append(TextContentItem(codes.own("CI95"), words, RelationshipTypeValues.HAS_PROPERTIES))
     if added:
         item[0].ContentSequence = ContentSequence([*item[0].get("ContentSequence", ()), *added])
