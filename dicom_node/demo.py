@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pydicom.examples
@@ -32,6 +33,7 @@ from dicom_node.results import ResultFolder, all_results
 from dicom_node.sending import echo
 from dicom_node.simulated_scanner import MANUFACTURER, MODEL, CineIdentity, ScannerAssociation, play_scanner, write_cine
 from dicom_node.transport.requestor import RemoteNode
+from processing.simulation.flow_scenes import VESSELS, flow_scene
 from processing.simulation.scenes import DEMO_BOLUS, bolus_scene
 
 START_S = 60.0
@@ -95,7 +97,7 @@ def run_demo(out: Path, *, once: bool, console: Console) -> None:
         pacs = DemoPacs(demo.out / "pacs", demo.pacs_port)
         stack.callback(pacs.close)
         stack.enter_context(_node(demo))
-        with console.status("simulating a 60 s contrast cine (800x600, 15 Hz, dual view, JPEG) ..."):
+        with console.status("simulating a bolus (60 s of 800x600 at 15 Hz) and single bubbles (23 s at 30 Hz) ..."):
             cines = _cines(demo.out / "scanner")
         _wait_for_node(demo)
         console.print(f"node on port {demo.node_port}, page at http://127.0.0.1:{demo.web_port}/, PACS receiving")
@@ -114,8 +116,14 @@ def _cines(folder: Path) -> list[Path]:
     folder.mkdir()
     real = folder / "real-cine-of-pydicom.dcm"
     shutil.copyfile(pydicom.examples.get_path("ybr_color"), real)
-    identity = CineIdentity(datetime.now(UTC), study="demo")
-    return [real, write_cine(bolus_scene(DEMO_BOLUS), folder, identity)]
+    now = datetime.now(UTC)
+    bolus = CineIdentity(now, study="demo")
+    bubbles = CineIdentity(now, patient_id="SIM-0002", study="demo of bubbles", instance_number=2)
+    return [
+        real,
+        write_cine(bolus_scene(DEMO_BOLUS), folder, bolus),
+        write_cine(flow_scene(VESSELS), folder, bubbles),
+    ]
 
 
 @contextmanager
@@ -181,7 +189,9 @@ def _wait_for_objects(demo: Demo, pacs: DemoPacs, cines: int, console: Console) 
 def _copy_pictures(demo: Demo) -> None:
     """Give the pictures names that a person can tell apart."""
     for result in all_results(demo.results):
-        kind = "contrast" if result.findings()["quality"]["contrast_found"] else "no-contrast"
+        findings = result.findings()
+        kind = "contrast" if findings["quality"]["contrast_found"] else "no-contrast"
+        kind = "vessels" if findings["super_resolution"]["performed"] else kind
         for picture in sorted(result.path.glob("sc_*.png")):
             shutil.copyfile(picture, demo.out / f"{kind}-{picture.name}")
 
@@ -199,18 +209,33 @@ def _summary(demo: Demo, pacs: DemoPacs, console: Console, seconds: float) -> No
 
 
 def _found(findings: dict[str, object]) -> list[str]:
-    quality, perfusion = findings["quality"], findings["perfusion"]
+    quality, perfusion, vessels = (findings[name] for name in ("quality", "perfusion", "super_resolution"))
     assert isinstance(quality, dict)  # noqa: S101  # the schema of our own file
     assert isinstance(perfusion, dict)  # noqa: S101
+    assert isinstance(vessels, dict)  # noqa: S101
     if not quality["contrast_found"]:
         return [str(quality["contrast_reason"])]
-    lines = []
+    lines = list(_vessel_lines(vessels))
     for label in ("lesion", "reference", "panel"):
         for name in ("PE", "TTP", "RT", "mTT"):
             value = perfusion.get(label, {}).get(name) or {}
             if value.get("value") is not None:
                 lines.append(f"{label} {name} = {value['value']:.4g} {value['unit']}")
     return lines or ["no value; the limitations say why"]
+
+
+def _vessel_lines(found: dict[str, Any]) -> Iterator[str]:
+    if not found["performed"]:
+        return
+    yield f"{found['tracks']} tracks of bubbles in {found['interval_s']:.1f} s"
+    figures = (
+        ("perfusion density", found["perfusion_density"]["by_threshold"]["area_percent"]),
+        ("flow speed, mean", found["speed_mm_s"]["mean"]),
+        ("resolution (FRC)", found["frc_resolution_um"]),
+    )
+    for name, figure in figures:
+        if figure is not None and figure["value"] is not None:
+            yield f"{name} = {figure['value']:.3g} {figure['unit']}"
 
 
 def _kinds(result: ResultFolder, pacs: DemoPacs) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.simulated_scanner import CineIdentity, write_cine
+from processing.simulation.flow_scenes import VESSELS, flow_scene
 from processing.simulation.other_scenes import bmode_scene, doppler_scene
 from processing.simulation.scene import Scene
 from processing.simulation.scenes import DEMO_BOLUS, bolus_scene, replenishment_scene
@@ -20,6 +21,7 @@ SCENES: dict[str, Callable[[int], Scene]] = {
     "bolus": lambda seed: bolus_scene(DEMO_BOLUS, seed),
     "small-bolus": lambda seed: bolus_scene(seed=seed),
     "replenishment": lambda seed: replenishment_scene(seed=seed),
+    "vessels": lambda seed: flow_scene(VESSELS, seed),
     "bmode": lambda seed: bmode_scene(seed=seed),
     "doppler": lambda seed: doppler_scene(seed=seed),
 }

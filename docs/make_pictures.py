@@ -22,8 +22,7 @@ from dicom_node.config import Settings, load_settings
 from dicom_node.explaining import explain_cine
 from dicom_node.offline import OfflineOrder, process_paths
 from dicom_node.simulated_scanner import PROFILE, CineIdentity, write_cine
-from processing.simulation.flow_phantom import BubbleFlow
-from processing.simulation.flow_scenes import FlowParameters, flow_scene
+from processing.simulation.flow_scenes import VESSELS, flow_scene
 from processing.simulation.scene import Timing
 from processing.simulation.scenes import DEMO_BOLUS, LESION, SMALL_BOLUS, bolus_scene
 from processing.simulation.screen import Screen
@@ -37,10 +36,7 @@ LESION_SCENE = replace(DEMO_BOLUS, screen=Screen(rows=480, columns=640), timing=
 BEFORE = replace(SMALL_BOLUS, timing=Timing(-3.0, 45.0, 6.0))
 UNDER_THERAPY = replace(BEFORE, lesion=replace(LESION, area_au_s=0.6 * LESION.area_au_s, mu=LESION.mu + 0.12))
 """40 % less blood, which stays an eighth longer."""
-BUBBLE_SCREEN = Screen(rows=360, columns=480, depth_mm=30.0, tint="grey")
-BUBBLES = FlowParameters(
-    screen=BUBBLE_SCREEN, timing=Timing(-3.0, 43.0, 30.0), flow=BubbleFlow(bubbles_per_s=14.0, arrive_at_s=0.0)
-)
+BUBBLES = replace(VESSELS, timing=Timing(-3.0, 43.0, 30.0))
 
 
 def main(out: Path) -> None:
@@ -86,7 +82,7 @@ def vessel_picture(settings: Settings, work: Path, out: Path) -> None:
 
 def bubble_loop(folder: Path) -> tuple[list[Path], Path]:
     """The cine, and a mask around the tree as a user would give it."""
-    panel, screen = BUBBLE_SCREEN.first, BUBBLE_SCREEN
+    panel, screen = BUBBLES.screen.first, BUBBLES.screen
     z, x = np.mgrid[: screen.rows, : screen.columns]
     middle = (panel.y0 + panel.y1) / 2, (panel.x0 + panel.x1) / 2
     inside = ((z - middle[0]) / (0.42 * panel.rows)) ** 2 + ((x - middle[1]) / (0.44 * panel.columns)) ** 2 < 1

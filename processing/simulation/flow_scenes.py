@@ -30,6 +30,14 @@ class FlowParameters:
     breathing: Breathing | None = None
 
 
+VESSELS = FlowParameters(
+    screen=Screen(rows=360, columns=480, depth_mm=30.0, tint="grey"),
+    timing=Timing(-3.0, 20.0, 30.0),
+    flow=BubbleFlow(bubbles_per_s=14.0, arrive_at_s=0.0),
+)
+"""A dilute bolus through a vessel tree, from before its arrival, as a clinical scanner shows it: dual view, 30 Hz."""
+
+
 def flow_scene(parameters: FlowParameters | None = None, seed: int = 1) -> Scene:
     """Bubbles in a vessel tree; `truth.flow` holds every position. Dilute enough to tell bubbles apart."""
     p = parameters or FlowParameters()
