@@ -17,6 +17,7 @@ from processing.bubbles import Localizations, no_localizations
 from processing.cine import Cine, Spacing
 from processing.clutter import ClutterParameters, block_starts, filter_block
 from processing.errors import InvalidValueError
+from processing.explained_echo import explained_share
 from processing.kernels.jit import side_by_side
 from processing.localize import Calibration, LocalizationParameters, calibrate, localize
 from processing.point_spread import PointSpread
@@ -83,7 +84,8 @@ class Bubbles:
     fwhm_mm: PSF (z, x), median over depth. calibrated_on: clear bubbles the PSF was measured on, 0 = none stood out.
     snr_db: median amplitude over pixel noise. clutter_rank: vectors taken out of each block. saturated_share: bubbles
     whose peak pixel stood at full scale. hopeless: float64 (frame,), coverage in the sample of blocks that were not
-    localized (infinite: too faint), NaN where bubbles were looked for.
+    localized (infinite: too faint), NaN where bubbles were looked for. explained: float64 (frame,), share of the clear
+    echo that the bubbles explain, NaN where they were not looked for.
     """
 
     localizations: Localizations
@@ -93,6 +95,7 @@ class Bubbles:
     clutter_rank: tuple[int, ...]
     saturated_share: float
     hopeless: NDArray[np.float64]
+    explained: NDArray[np.float64]
 
 
 def localize_loop(
@@ -108,7 +111,7 @@ def localize_loop(
         raise InvalidValueError("localizations are lengths: the cine has no pixel spacing")
     starts = block_starts(len(cine.contrast), parameters.clutter)
     found, ranks, calibrations, saturated = [no_localizations()], [], [], 0.0
-    hopeless = np.full(len(cine.contrast), np.nan)
+    hopeless, explained = np.full((2, len(cine.contrast)), np.nan)
     start: PointSpread | None = None
     floor = float(np.sqrt(cine.floor_au))
     # One block's memory serves all: asking the system for it anew costs as much as filling it.
@@ -123,6 +126,7 @@ def localize_loop(
         hopeless[first:last] = without_hope(calibration, parameters)
         if np.isnan(hopeless[first]):
             here = localize(block, spacing, calibration, parameters.localization, first)
+            explained[first:last] = explained_share(block, here, first, spacing, calibration)
             here = without_faint(here, parameters)
             seen = was_seen(here, motion, cine.valid.shape, spacing, calibration.spread.half_px)
             here = corrected(here.part(seen), motion, spacing)
@@ -133,7 +137,7 @@ def localize_loop(
             progress(Progress(last, len(cine.contrast), joined(found)))
     every = joined(found)
     summary = measured(every, calibrations, spacing, tuple(ranks), saturated / max(len(every), 1))
-    return replace(summary, hopeless=hopeless)
+    return replace(summary, hopeless=hopeless, explained=explained)
 
 
 def without_faint(found: Localizations, parameters: BubbleParameters) -> Localizations:
@@ -182,6 +186,7 @@ def measured(
         clutter_rank=ranks,
         saturated_share=saturated,
         hopeless=np.empty(0),
+        explained=np.empty(0),
     )
 
 

@@ -196,7 +196,7 @@ def take_cine(
         origin_px=(panels.contrast.y0, panels.contrast.x0),
         bmode=bmode,
     )
-    quality, limitations = judge(taken.frame_sums, int(cine.valid.sum()), described.frame_times_s)
+    quality, limitations = judge(taken.frame_sums, cine, described.frame_times_s)
     return Intake(cine, quality, limitations)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from processing.cine import Cine
 from processing.limitations import Limitation
 from processing.linearize import AMPLITUDES, RATIOS
 
@@ -18,6 +19,8 @@ FLOOR_WARNS = 0.5
 """With more than half of the panel at the lowest level even at the peak, the mean is made of what is not displayed."""
 GAIN_STEP_DB = 1.0
 """Knobs turn in steps of 1 to 2 dB; breathing moves the panel mean by less from frame to frame."""
+STEP_FRAMES = 5
+"""Frames before and after that a jump is taken between."""
 FLASH_DB = 6.0
 """A high-MI frame lifts the whole panel by more than any heart beat does."""
 
@@ -36,13 +39,15 @@ class IntakeQuality:
 
 
 def judge(
-    frame_sums: NDArray[np.float64], pixels: int, times_s: NDArray[np.float64]
+    frame_sums: NDArray[np.float64], cine: Cine, times_s: NDArray[np.float64]
 ) -> tuple[IntakeQuality, tuple[Limitation, ...]]:
     """Quality from (frame, 3): sum of power, floor pixels, saturated pixels over the valid ones."""
-    share = frame_sums / max(pixels, 1)
+    share = frame_sums / max(int(cine.valid.sum()), 1)
     panel_db = 10.0 * np.log10(np.maximum(share[:, 0], 1e-12))
     flash = _flash_frames(panel_db)
     step_db, step_frame = _gain_step(panel_db, flash)
+    if step_db is not None and step_frame is not None and not _lifts_everything(cine, step_frame, step_db):
+        step_db = step_frame = None
     # A flash saturates for a frame or two and is rejected by itself: it must not decide here.
     calm = np.setdiff1d(np.arange(len(share)), np.array(flash, np.intp))
     quality = IntakeQuality(
@@ -65,7 +70,7 @@ def _flash_frames(panel_db: NDArray[np.float64]) -> tuple[int, ...]:
 
 def _gain_step(panel_db: NDArray[np.float64], flash: tuple[int, ...]) -> tuple[float | None, int | None]:
     """The largest lasting jump of the panel mean between two frames that stands out of the frame-to-frame noise."""
-    half = 5
+    half = STEP_FRAMES
     if panel_db.size < 4 * half:
         return None, None
     curve = panel_db.copy()
@@ -84,6 +89,18 @@ def _gain_step(panel_db: NDArray[np.float64], flash: tuple[int, ...]) -> tuple[f
         return None, None
     best = int(np.argmax(np.where(lasting, np.abs(jump), 0.0)))
     return float(jump[best]), int(places[best])
+
+
+def _lifts_everything(cine: Cine, frame: int, step_db: float) -> bool:
+    """Whether the typical pixel that stood above the floor jumped too: a bubble that enters an empty panel lifts the
+    mean as a knob does, but few pixels."""
+    before, after = cine.contrast[frame - STEP_FRAMES : frame], cine.contrast[frame : frame + STEP_FRAMES]
+    then, now = (frames.mean(axis=0)[cine.valid] for frames in (before, after))
+    seen = then > 2.0 * cine.floor_au
+    if not seen.any():
+        return False
+    typical_db = 10.0 * np.log10(np.median(np.maximum(now[seen], cine.floor_au) / then[seen]))
+    return bool(typical_db / step_db >= 0.5)
 
 
 def _limitations(quality: IntakeQuality, times_s: NDArray[np.float64]) -> tuple[Limitation, ...]:

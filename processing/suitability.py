@@ -25,11 +25,13 @@ class SuitabilityParameters:
 
     fewest_frames, shortest_s, lowest_rate_hz: below, hardly a track has three localizations. lowest_range_db: displayed
     below full scale; with 20 dB positions are at 1.08 of the bound, with 15 at 1.22, from spots a quarter too narrow
-    (bubbles 3 dB below full scale, seed 71). densest: share of the ROI
-    covered by localized bubble images (half-maximum ellipses); at .05 three bubbles in ten are lost to overlap (flowing
-    bubbles at 30 dB: found .92 at .010, .87 at .019, .80 at .036, .64 at .064). lowest_snr_db: median bubble over
-    noise. slowest_trackable_mm_per_s: a lower gate would follow capillaries only. reach_share: a link reaches to this
-    share of the mean distance of neighbours; at .5 the tracker still has J = .97 (docs). fewest_tracks: as for figures.
+    (bubbles 3 dB below full scale, seed 71). densest: share of the ROI covered by localized bubble images (half-maximum
+    ellipses); at .05 three bubbles in ten are lost to overlap (flowing bubbles at 30 dB: found .92 at .010, .87 at
+    .019, .80 at .036, .64 at .064). least_explained: share of the echo that localized bubbles explain; below .4 six
+    bubbles in ten of a tree are lost (`explained_echo`), and the coding noise of their images passes for bubbles.
+    lowest_snr_db: median bubble over noise. slowest_trackable_mm_per_s: a lower gate would follow capillaries only.
+    reach_share: a link reaches to this share of the mean distance of neighbours; at .5 the tracker still has J = .97
+    (docs). fewest_tracks: as for figures.
     """
 
     fewest_frames: int = 40
@@ -37,6 +39,7 @@ class SuitabilityParameters:
     lowest_rate_hz: float = 5.0
     lowest_range_db: float = 20.0
     densest: float = 0.05
+    least_explained: float = 0.4
     lowest_snr_db: float = 10.0
     slowest_trackable_mm_per_s: float = 0.5
     reach_share: float = 0.5
@@ -77,16 +80,36 @@ def occupancy(
     return np.asarray(count * np.pi / 4 * fwhm_mm[0] * fwhm_mm[1] / area_mm2)
 
 
-def separate_interval(covered: NDArray[np.float64], rate_hz: float, parameters: SuitabilityParameters) -> slice:
-    """Longest run of frames in which single bubbles separate: coverage, averaged over a second, below `densest`."""
-    width = max(round(rate_hz), 1)
-    smooth = np.convolve(np.pad(covered, (width // 2, (width - 1) // 2), mode="edge"), np.ones(width) / width, "valid")
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], (smooth <= parameters.densest).astype(np.int8), [0]])))
+def separate_interval(
+    covered: NDArray[np.float64], explained: NDArray[np.float64], rate_hz: float, parameters: SuitabilityParameters
+) -> slice:
+    """Longest run of frames in which single bubbles separate: averaged over a second, their images cover less than
+    `densest` and explain at least `least_explained` of the echo (NaN: not known, coverage alone decides)."""
+    apart = _over_a_second(covered, rate_hz) <= parameters.densest
+    apart &= _over_a_second(np.where(np.isnan(explained), 1.0, explained), rate_hz) >= parameters.least_explained
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], apart.astype(np.int8), [0]])))
     runs = edges.reshape(-1, 2)
     if not len(runs):
         return slice(0, 0)
     first, last = runs[int(np.argmax(runs[:, 1] - runs[:, 0]))]
     return slice(int(first), int(last))
+
+
+def _over_a_second(values: NDArray[np.float64], rate_hz: float) -> NDArray[np.float64]:
+    width = max(round(rate_hz), 1)
+    return np.convolve(np.pad(values, (width // 2, (width - 1) // 2), mode="edge"), np.ones(width) / width, "valid")
+
+
+def too_dense(
+    covered: NDArray[np.float64], explained: NDArray[np.float64], parameters: SuitabilityParameters
+) -> Limitation:
+    """Single bubbles separate nowhere long enough: by what was measured over the loop."""
+    share = 100 * float(np.median(np.minimum(covered, 1.0)))
+    measured = f"bubble images cover {share:.0f} % of the ROI, more than {100 * parameters.densest:.0f} %"
+    if share <= 100 * parameters.densest and not np.isnan(explained).all():
+        share, asked = 100 * float(np.nanmedian(explained)), 100 * parameters.least_explained
+        measured = f"the bubbles found explain {share:.0f} % of the echo, {asked:.0f} % are needed"
+    return refusal("sr_too_dense", f"{measured}: single bubbles do not separate")
 
 
 def trackable_speed_mm_per_s(

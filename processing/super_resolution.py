@@ -31,6 +31,7 @@ from processing.suitability import (
     occupancy,
     refusal,
     separate_interval,
+    too_dense,
     trackable_speed_mm_per_s,
     unfit_bubbles,
     unfit_cine,
@@ -159,11 +160,9 @@ def follow(
     area = float(inside.sum()) * cine.spacing_mm.z_mm * cine.spacing_mm.x_mm
     covered = occupancy(found, len(cine.contrast), bubbles.fwhm_mm, area)
     covered = np.where(np.isnan(bubbles.hopeless), covered, bubbles.hopeless)
-    used = separate_interval(covered, rate, rules)
+    used = separate_interval(covered, bubbles.explained, rate, rules)
     if used.stop - used.start < rules.fewest_frames:
-        share = 100 * float(np.median(np.minimum(covered, 1.0)))
-        measured = f"bubble images cover {share:.0f} % of the ROI, more than {100 * rules.densest:.0f} %"
-        return refused(refusal("sr_too_dense", f"{measured}: single bubbles do not separate"), bubbles)
+        return refused(too_dense(covered, bubbles.explained, rules), bubbles)
     times = cine.frame_times_s
     seconds = float(times[used.stop - 1] - times[used.start] + 1 / rate)
     here = found.part((found.frame >= used.start) & (found.frame < used.stop))

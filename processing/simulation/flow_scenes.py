@@ -32,8 +32,8 @@ class FlowParameters:
 
 VESSELS = FlowParameters(
     screen=Screen(rows=360, columns=480, depth_mm=30.0, tint="grey"),
-    timing=Timing(-3.0, 20.0, 30.0),
-    flow=BubbleFlow(bubbles_per_s=14.0, arrive_at_s=0.0),
+    timing=Timing(-3.0, 30.0, 30.0),
+    flow=BubbleFlow(bubbles_per_s=3.0, arrive_at_s=0.0),
 )
 """A dilute bolus through a vessel tree, from before its arrival, as a clinical scanner shows it: dual view, 30 Hz."""
 

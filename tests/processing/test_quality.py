@@ -8,6 +8,7 @@ import pytest
 
 from processing.cine import DisplayProfile
 from processing.intake import Intake, examine, take_cine
+from processing.simulation.flow_scenes import VESSELS, flow_scene
 from processing.simulation.scene import Scene, Timing
 from processing.simulation.scenes import SMALL_BOLUS, TINY_BOLUS, bolus_scene, replenishment_scene
 
@@ -40,6 +41,19 @@ def test_a_turned_knob_is_found_with_its_size_and_time() -> None:
     # One loop's level cannot tell the receiver's gain from the transmitted power: both are named.
     assert "gain or the mechanical index" in said.text
     assert "PE" in said.affects
+
+
+def test_a_knob_that_is_turned_before_contrast_comes_is_found() -> None:
+    """Noise alone stands in the panel then: it is lifted as everything is."""
+    display = replace(SMALL_BOLUS.display, gain_step_db=3.0, gain_step_at_s=-1.0)
+    scene = bolus_scene(replace(SMALL_BOLUS, display=display, timing=Timing(-5.0, 20.0, 10.0)), seed=4)
+    assert taken(scene).quality.gain_step_db == pytest.approx(3.0, abs=0.7)
+
+
+def test_the_first_bubble_in_an_empty_panel_is_no_turned_knob() -> None:
+    """It comes in at once and lifts the mean of the panel by 3.5 dB."""
+    scene = flow_scene(replace(VESSELS, timing=Timing(-3.0, 6.0, 30.0)), seed=1)
+    assert "gain_step" not in codes(taken(scene))
 
 
 def test_the_flash_of_a_replenishment_is_found() -> None:
