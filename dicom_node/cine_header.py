@@ -6,6 +6,7 @@ No pixel is touched here. Lengths leave in mm (DICOM ultrasound regions carry cm
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,6 +72,8 @@ class CineFacts:
     depth_mm: float | None = None
     time_point_types: tuple[tuple[str, str], ...] = ()
     """Clinical Trial Time Point Type: (scheme, value) of each code."""
+    utc_offset_min: int | None = None
+    """How far `acquired_at` is ahead of UTC, where the header says so."""
 
 
 def value(ds: Dataset, keyword: str) -> Any:
@@ -160,6 +163,7 @@ def read_facts(ds: Dataset) -> tuple[CineFacts, tuple[Limitation, ...]]:
         frequency_mhz=_frequency_mhz(ds),
         depth_mm=number(ds, "DepthOfScanField"),  # PS3.3 C.8.5.6: mm
         time_point_types=_codes(ds, "ClinicalTrialTimePointTypeCodeSequence"),
+        utc_offset_min=utc_offset_min(ds),
     )
     return facts, limitations
 
@@ -211,6 +215,18 @@ def acquisition_start(ds: Dataset) -> tuple[datetime | None, str]:
         if day is not None and moment is not None:
             return datetime.combine(day, moment), time_keyword
     return None, ""
+
+
+def utc_offset_min(ds: Dataset) -> int | None:
+    """Minutes that the scanner's clock is ahead of UTC: the suffix of Acquisition DateTime (PS3.5 6.2, DT), else
+    Timezone Offset From UTC (0008,0201)."""
+    found = re.fullmatch(r".*([+-])(\d\d)(\d\d)", text(ds, "AcquisitionDateTime")) or re.fullmatch(
+        r"([+-])(\d\d)(\d\d)", text(ds, "TimezoneOffsetFromUTC")
+    )
+    if found is None:
+        return None
+    minutes = 60 * int(found[2]) + int(found[3])
+    return -minutes if found[1] == "-" else minutes
 
 
 def time_of_day(written: str) -> TM | None:

@@ -60,6 +60,7 @@ def _source(settings: Settings, source: CineFile, profile: DisplayProfile, uids:
         dose=None if facts.dose_ml is None else f"{facts.dose_ml:g} mL",
         mechanical_index=facts.mechanical_index,
         acquired_at=facts.acquired_at,
+        utc_offset_min=facts.utc_offset_min,
         scanner=" ".join(part for part in (facts.manufacturer, facts.model, facts.transducer) if part),
         body_part=facts.body_part,
         laterality=facts.laterality,

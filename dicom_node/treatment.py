@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta, timezone
+
 from dicom_node.cine_header import CineFacts
 from dicom_node.config import AnalysisSettings
 from onnx_models.classify import Treatment
@@ -37,6 +39,8 @@ def hours_since_treatment(facts: CineFacts, declared: AnalysisSettings) -> float
     treated_at, acquired_at = declared.treated_at, facts.acquired_at
     if treated_at is None or acquired_at is None:
         return None
+    if acquired_at.tzinfo is None and facts.utc_offset_min is not None:
+        acquired_at = acquired_at.replace(tzinfo=timezone(timedelta(minutes=facts.utc_offset_min)))
     if treated_at.tzinfo is None or acquired_at.tzinfo is None:
         treated_at, acquired_at = treated_at.replace(tzinfo=None), acquired_at.replace(tzinfo=None)
     hours = (acquired_at - treated_at).total_seconds() / 3600.0

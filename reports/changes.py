@@ -51,8 +51,8 @@ def compare_chosen(now: ComparableResult, choice: Choice, terms: ComparisonTerms
     reported = choice.baseline
     if reported is None:
         return Comparison(performed=False, reason=choice.reason)
-    before, after = reported.acquired_at, now.acquired_at
-    if before is None or after is None:
+    before, hours = reported.acquired_at, now.hours_after(reported)
+    if before is None or hours is None:
         return Comparison(performed=False, reason="when the baseline was acquired is not recorded")
     again = terms.remeasured
     baseline = reported if again is None else again
@@ -62,7 +62,7 @@ def compare_chosen(now: ComparableResult, choice: Choice, terms: ComparisonTerms
         performed=True,
         reason=None,
         baseline=Baseline(reported.study_instance_uid, reported.sr_sop_instance_uid, before, terms.choice.words),
-        hours_since=(after - before).total_seconds() / 3600.0,
+        hours_since=hours,
         match=LesionMatch(None, choice.confirmed),
         remeasured=again is not None,
         settings_differ=differ,

@@ -5,13 +5,14 @@ Made of today's findings, or of a report read back: an earlier result counts by 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from reports.conditions import ACQUIRED_AT, SUMMARY_PAGE, SUMMARY_SERIES, Conditions, conditions_of
+from reports.conditions import ACQUIRED_AT, SUMMARY_PAGE, SUMMARY_SERIES, UTC_OFFSET, Conditions, conditions_of
 from reports.findings import Findings, Quantity
 from reports.parameters import BY_SYMBOL, RATIO_SYMBOLS
 
@@ -88,6 +89,15 @@ class ComparableResult:
         except ValueError:
             return None
 
+    def hours_after(self, earlier: ComparableResult) -> float | None:
+        """Hours between the first frames, across a change of clocks where both tell their offset from UTC; None where
+        a time is not recorded."""
+        if self.acquired_at is None or earlier.acquired_at is None:
+            return None
+        minutes = [_minutes(result.conditions.get(UTC_OFFSET, "")) for result in (self, earlier)]
+        turned_h = 0.0 if minutes[0] is None or minutes[1] is None else (minutes[0] - minutes[1]) / 60.0
+        return (self.acquired_at - earlier.acquired_at).total_seconds() / 3600.0 - turned_h
+
     def same_measurement(self, other: ComparableResult) -> bool:
         """Whether a comparison with either says the same: conditions, lesions and figures are equal."""
         mine, theirs = (
@@ -95,6 +105,11 @@ class ComparableResult:
             for result in (self, other)
         )
         return (mine, self.lesions, self.values) == (theirs, other.lesions, other.values)
+
+
+def _minutes(condition: str) -> int | None:
+    found = re.fullmatch(r"(-?\d+) min", condition)
+    return None if found is None else int(found[1])
 
 
 def comparable(findings: Findings, patient: PatientIdentity) -> ComparableResult:

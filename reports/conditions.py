@@ -13,7 +13,7 @@ from reports.model_use import ModelUse
 
 Conditions = Mapping[str, str]
 
-ACQUIRED_AT = "acquired at"
+ACQUIRED_AT, UTC_OFFSET = "acquired at", "clock ahead of UTC"
 PLACE = ("body part", "laterality", "view")
 """What two studies must show alike before their lesions are taken for the same one."""
 
@@ -38,6 +38,7 @@ def conditions_of(findings: Findings) -> dict[str, str]:
 def _conditions(findings: Findings) -> Iterator[tuple[str, str]]:
     source, software = findings.source, findings.software
     yield ACQUIRED_AT, "" if source.acquired_at is None else source.acquired_at.replace(tzinfo=None).isoformat()
+    yield UTC_OFFSET, "" if source.utc_offset_min is None else f"{source.utc_offset_min} min"
     yield from zip(PLACE, (source.body_part, source.laterality, source.view), strict=True)
     yield "scanner", source.scanner
     yield "agent", source.agent or ""

@@ -65,7 +65,8 @@ class Source:
     """The cine that was measured. `patient_key` is a hash, never an identifier.
 
     `contrast_panel` None: no panel was found. `commissioned` is an ISO date. `agent`, `dose` (with its unit),
-    `mechanical_index` and what follows None or "": not recorded. `acquired_at`: first frame, on the scanner's clock.
+    `mechanical_index` and what follows None or "": not recorded. `acquired_at`: first frame, on the scanner's clock,
+    which is `utc_offset_min` ahead of UTC.
     """
 
     patient_key: str
@@ -93,6 +94,7 @@ class Source:
     gain_db: float | None = None
     frequency_mhz: float | None = None
     depth_mm: float | None = None
+    utc_offset_min: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,19 @@ def test_the_page_that_counts_hours_since_treatment_and_the_prediction_never_con
     declared = declared.model_copy(update={"treated_at": NOW.replace(tzinfo=None) + timedelta(hours=hours)})
     assert treatment_state(facts, declared) == expected
     assert hours_since_treatment(facts, declared) == (2.0 if expected == "after" else None)
+
+
+def test_a_treatment_in_another_time_zone_is_counted_by_its_own_clock(cine: Path, overlay: Path) -> None:
+    """The scanner's clock is two hours ahead of UTC: 10:00 there is an hour after 07:00 UTC."""
+    header = pydicom.dcmread(cine, stop_before_pixels=True)
+    header.TimezoneOffsetFromUTC = "+0200"
+    header.AcquisitionDateTime = "20260301100000"
+    declared = settings_of(overlay, "shadow", "before").analysis
+    declared = declared.model_copy(update={"treated_at": datetime(2026, 3, 1, 7, tzinfo=UTC)})
+    assert hours_since_treatment(read_facts(header)[0], declared) == 1.0
+    header.AcquisitionDateTime = "20260301100000+0100"  # nearer to the frame, and wins
+    assert hours_since_treatment(read_facts(header)[0], declared) == 2.0
+    assert hours_since_treatment(replace(read_facts(header)[0], utc_offset_min=None), declared) == 3.0
 
 
 def test_what_is_switched_off_is_not_asked(overlay: Path, cine: Path, lesion: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reports.changes import RepeatabilityLimit, compare
-from reports.conditions import SETTINGS
+from reports.conditions import SETTINGS, UTC_OFFSET
 from reports.findings import Comparison
 from tests.reports.comparison_scenes import NEAREST, result, values
 
@@ -31,6 +31,15 @@ def test_changes_are_what_a_pocket_calculator_says_and_ratios_lead() -> None:
     assert found.changes["area_mm2"].percent == pytest.approx(-20.0)  # 300 -> 240 mm2
     assert found.changes["PE"].percent == pytest.approx(-50.0)  # every setting known and equal
     assert found.settings_differ == ()
+
+
+def test_clocks_that_were_put_back_in_between_do_not_take_an_hour() -> None:
+    """The night of a change: 24 h on the clock are 25 where summer time ended, told by both headers."""
+    summer, winter = {UTC_OFFSET: "120 min"}, {UTC_OFFSET: "60 min"}
+    now = replace(NOW, conditions={**NOW.conditions, **winter})
+    assert compare(now, [result(-24, conditions=summer)], NEAREST).hours_since == 25.0
+    assert compare(now, [result(-24, conditions=winter)], NEAREST).hours_since == 24.0
+    assert compare(now, [BEFORE], NEAREST).hours_since == 24.0  # one of them does not tell
 
 
 @pytest.mark.parametrize("name", SETTINGS)
