@@ -34,6 +34,7 @@ def tracks_along(paths: list[np.ndarray], rate_hz: float = 50.0, first_frame: li
         vx_mm_per_s=velocity[:, 1].copy(),
         starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         confidence=np.ones(len(paths), dtype=np.float32),
+        counts_as=np.ones(len(paths)),
         trackable_speed_mm_per_s=50.0,
     )
 
@@ -133,7 +134,7 @@ def test_intervals_cover_the_value_they_estimate() -> None:
 
 
 def test_too_few_tracks_give_no_figures() -> None:
-    tracks, parameters = field_scene(29)
+    tracks, parameters = field_scene(19)
     grid = grid_over(PANEL, SPACING, 0.05)
     inside = mask_on_grid(WHOLE, SPACING, grid)
     assert flow_metrics(field_of(tracks, visits_of(tracks, grid), grid, inside, 10.0), parameters) is None
