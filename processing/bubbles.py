@@ -66,7 +66,8 @@ class Tracks:
     `Localizations` it was linked from, -1 where the bubble was not seen and its way is interpolated. frame: int64;
     time_s, z_mm, x_mm, vz_mm_per_s, vx_mm_per_s: float64 (row,), of the smoothed path.
     starts: int64 (track + 1,). confidence: float32 (track,), share of its links that the search backwards in time
-    repeats. counts_as: float64 (track,), bubbles it stands for in a count (`processing.track_joining`).
+    repeats. counts_as: float64 (track,), bubbles it stands for in a count; alone: bool (track, 2), whether its first
+    and its last row lie alone, so that the bubble came or went there (both: `processing.track_joining`).
     trackable_speed_mm_per_s: the speed gate; a faster bubble cannot have been followed.
     """
 
@@ -80,6 +81,7 @@ class Tracks:
     starts: NDArray[np.int64]
     confidence: NDArray[np.float32]
     counts_as: NDArray[np.float64]
+    alone: NDArray[np.bool_]
     trackable_speed_mm_per_s: float
 
     def __post_init__(self) -> None:
@@ -91,8 +93,9 @@ class Tracks:
                 raise InvalidValueError(f"{name} must have one value a row")
         object.__setattr__(self, "confidence", frozen_array("confidence", self.confidence, np.float32, 1))
         object.__setattr__(self, "counts_as", frozen_array("counts_as", self.counts_as, np.float64, 1))
-        if self.counts_as.size != self.confidence.size:
-            raise InvalidValueError("counts_as must have one value a track")
+        object.__setattr__(self, "alone", frozen_array("alone", self.alone, np.bool_, 2))
+        if self.counts_as.size != self.confidence.size or self.alone.shape != (self.confidence.size, 2):
+            raise InvalidValueError("counts_as must have one value a track, and alone two")
         if self.starts.size != self.confidence.size + 1 or self.starts[0] != 0 or self.starts[-1] != self.frame.size:
             raise InvalidValueError("starts must begin at 0, end at the number of rows and have one more than tracks")
 

@@ -74,9 +74,10 @@ class Field:
     """What the figures of a ROI are made of: its tracks' visits on the grid, and the steps of the tracks inside it.
 
     pixel: number of each visit's pixel among the `pixels` that are visited at all. direction_bin: of each visit, 0 to
-    DIRECTION_BINS - 1. step_track, step_speed_mm_per_s, step_length_mm: one value a step between two rows of a track
-    inside the ROI, by speed: a bootstrap draws other weights, but never another order. row_track: of each row inside.
-    counts_as: bubbles that each track stands for. localizations: rows inside in which a bubble was seen.
+    DIRECTION_BINS - 1. step_track, step_speed_mm_per_s: one value a step between two rows of a track inside the
+    ROI, by speed: a bootstrap draws other weights, but never another order. row_track: of each row inside.
+    counts_as, alone: as of `Tracks`. way_mm: length of each track inside. localizations: rows inside in which a bubble
+    was seen.
     """
 
     visits: Visits
@@ -89,9 +90,10 @@ class Field:
     time_s: NDArray[np.float64]
     step_track: NDArray[np.int64]
     step_speed_mm_per_s: NDArray[np.float64]
-    step_length_mm: NDArray[np.float64]
     row_track: NDArray[np.int64]
     counts_as: NDArray[np.float64]
+    alone: NDArray[np.bool_]
+    way_mm: NDArray[np.float64]
     localizations: int
     roi_pixels: int
     area_mm2: float
@@ -121,6 +123,7 @@ def field_of(tracks: Tracks, visits: Visits, grid: Grid, roi: NDArray[np.bool_],
     owner = tracks.track_of_row
     step = np.flatnonzero(row_inside[:-1] & row_inside[1:] & (owner[:-1] == owner[1:])) if len(owner) else owner
     step = step[np.argsort(speed[step], kind="stable")]
+    length = np.hypot(np.diff(tracks.z_mm), np.diff(tracks.x_mm))[step] if len(step) else np.empty(0)
     pixels, pixel = np.unique(inside.pixel, return_inverse=True)
     unit_z, unit_x = (tracks.vz_mm_per_s / moving)[inside.row], (tracks.vx_mm_per_s / moving)[inside.row]
     turn = (np.arctan2(unit_z, unit_x) + np.pi) / (2 * np.pi)
@@ -135,9 +138,10 @@ def field_of(tracks: Tracks, visits: Visits, grid: Grid, roi: NDArray[np.bool_],
         time_s=tracks.time_s[inside.row],
         step_track=owner[step],
         step_speed_mm_per_s=speed[step],
-        step_length_mm=np.hypot(np.diff(tracks.z_mm), np.diff(tracks.x_mm))[step] if len(step) else np.empty(0),
         row_track=owner[row_inside],
         counts_as=tracks.counts_as,
+        alone=tracks.alone,
+        way_mm=np.bincount(owner[step], length, len(tracks)).astype(np.float64),
         localizations=int((row_inside & tracks.seen).sum()),
         roi_pixels=int(roi.sum()),
         area_mm2=float(roi.sum()) * grid.pixel_mm**2,
@@ -218,9 +222,10 @@ def step_figures(field: Field, weight: NDArray[np.float64]) -> dict[str, float]:
     """Figures of the way that bubbles went, tracks counted `weight` times (1 = measured, Poisson = one sample)."""
     steps, rate = weight[field.step_track], field.area_mm2 * field.duration_s
     speed_mean, speed_median, speed_p95 = weighted_speed(field.step_speed_mm_per_s, steps)
+    bubbles = float((weight * field.counts_as).sum())
     return {
-        "tracks_per_mm2_s": float((weight * field.counts_as).sum()) / rate,
-        "flux_mm_per_mm2_s": float((steps * field.step_length_mm).sum()) / rate,
+        "tracks_per_mm2_s": bubbles / rate,
+        "flux_mm_per_mm2_s": bubbles * mean_way_mm(field, weight) / rate,
         "speed_mean_mm_per_s": speed_mean,
         "speed_median_mm_per_s": speed_median,
         "speed_p95_mm_per_s": speed_p95,
@@ -252,6 +257,25 @@ def pixel_figures(field: Field, weight: NDArray[np.float64], parameters: FlowMet
         # Weighted by tracks: a pixel of one track has no dispersion to show.
         "direction_dispersion": dispersion(n, np.hypot(uz, ux)),
     }
+
+
+def mean_way_mm(field: Field, weight: NDArray[np.float64]) -> float:
+    """Mean length of a bubble's way inside the ROI, with what others hid of it.
+
+    A track that ends beside another goes on unseen: its length is censored, and the mean is the area under Kaplan and
+    Meier's curve (1958). Of tracks that begin alone up to their ends, and backwards of those that end alone; in the
+    mean, because crowding differs between where bubbles come from and where they go.
+    """
+    means = []
+    for known, other in ((0, 1), (1, 0)):
+        taken = np.flatnonzero(field.alone[:, known] & (weight > 0))
+        if len(taken):
+            taken = taken[np.argsort(field.way_mm[taken], kind="stable")]
+            at_risk = np.cumsum(weight[taken][::-1])[::-1]
+            onwards = np.cumprod(1 - weight[taken] * field.alone[taken, other] / at_risk)
+            beyond = np.concatenate([[1.0], onwards[:-1]])
+            means.append(float((np.diff(field.way_mm[taken], prepend=0.0) * beyond).sum()))
+    return float(np.mean(means or [np.average(field.way_mm, weights=weight)]))
 
 
 def dispersion(count: NDArray[np.float64], resultant: NDArray[np.float64]) -> float:

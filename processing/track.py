@@ -7,7 +7,7 @@ share of links on which they agree is a track's confidence. Sources and figures:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,12 +71,13 @@ def track(
     gate = parameters.max_speed_mm_per_s
     sigma = usable_sigma_mm(localizations.sigma_mm, gate * interval_s)
     course = course_of(localizations, pieces, sigma, frame_times_s, gate)
-    counts_as = np.ones(len(pieces))
+    counts_as, alone = np.ones(len(pieces)), np.ones((len(pieces), 2), dtype=np.bool_)
     if image_mm is not None:
-        pieces, counts_as = joined(localizations, pieces, course, frame_times_s, image_mm, parameters.joining)
+        pieces, counts_as, alone = joined(localizations, pieces, course, frame_times_s, image_mm, parameters.joining)
     repeated = np.zeros(len(localizations), dtype=np.bool_)
     repeated[links.earlier] = links.confirmed
-    return paths(localizations, pieces, sigma, repeated, counts_as, frame_times_s, course.diffusion, gate)
+    tracks = paths(localizations, pieces, sigma, repeated, frame_times_s, course.diffusion, gate)
+    return replace(tracks, counts_as=counts_as, alone=alone)
 
 
 def link(

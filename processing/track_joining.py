@@ -91,13 +91,13 @@ def joined(
     frame_times_s: NDArray[np.float64],
     image_mm: tuple[float, float],
     parameters: JoiningParameters,
-) -> tuple[Pieces, NDArray[np.float64]]:
-    """Pieces of one bubble put together, and the bubbles that each counts as.
+) -> tuple[Pieces, NDArray[np.float64], NDArray[np.bool_]]:
+    """Pieces of one bubble put together, the bubbles that each counts as, and whether either end lies alone.
 
     image_mm: full width at half maximum (z, x) of a bubble's image.
     """
     if len(pieces) < 2:
-        return pieces, np.ones(len(pieces))
+        return pieces, np.ones(len(pieces)), np.ones((len(pieces), 2), dtype=np.bool_)
     near = beside_another(found, len(frame_times_s), image_mm, parameters)
     usual = float(np.clip(near[pieces.rows].mean(), 0.01, 0.99))
     width = SIGMA * float(np.sqrt(image_mm[0] * image_mm[1]))
@@ -118,8 +118,8 @@ def joined(
             crowd, rival = ends.newcomers(weight), np.where(near_begin, usual, 1 - usual)
         end, begin = best_joins(*ends.candidates(again, crowd * rival), len(pieces))
     whole = put_together(pieces, end, begin)
-    alone = 2.0 - near[whole.rows[whole.first]] - near[whole.rows[whole.last]]
-    return whole, np.asarray(alone / (2 * (1 - usual)), dtype=np.float64)
+    alone = ~near[whole.rows[np.column_stack([whole.first, whole.last])]]
+    return whole, np.asarray(alone.mean(axis=1) / (1 - usual), dtype=np.float64), alone
 
 
 def beside_another(

@@ -76,7 +76,6 @@ def paths(
     pieces: Pieces,
     sigma_mm: NDArray[np.float64],
     repeated: NDArray[np.bool_],
-    counts_as: NDArray[np.float64],
     frame_times_s: NDArray[np.float64],
     diffusion: float,
     gate_mm_per_s: float,
@@ -99,5 +98,5 @@ def paths(
     place_z, place_x, velocity_z, velocity_x = (np.ascontiguousarray(state[:, k]) for k in (PZ, PX, VZ, VX))
     return Tracks(
         localization, every, time_s, place_z, place_x, velocity_z, velocity_x, starts,
-        (agreed / links).astype(np.float32), counts_as, gate_mm_per_s,
+        (agreed / links).astype(np.float32), np.ones(len(pieces)), np.ones((len(pieces), 2), np.bool_), gate_mm_per_s,
     )  # fmt: skip

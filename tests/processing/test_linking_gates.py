@@ -38,7 +38,7 @@ def test_joins_are_told_apart_from_links() -> None:
     place, none = np.ones(10), np.zeros(10)
     tracks = Tracks(
         localization, every, every / 10.0, place, 0.1 * every, none, place,
-        np.array([0, 10]), np.ones(1, dtype=np.float32), np.ones(1), 2.4,
+        np.array([0, 10]), np.ones(1, dtype=np.float32), np.ones(1), np.ones((1, 2), dtype=np.bool_), 2.4,
     )  # fmt: skip
     gates = linking_gates(found, tracks, 0.1)
     assert gates.gaps.tolist() == [4, 0]
