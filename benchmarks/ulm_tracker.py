@@ -40,7 +40,7 @@ def ours_to_tracks(made: LinkScene, gate_px: float) -> Pairs:
     parameters = TrackingParameters(max_speed_mm_per_s=gate_px, gap_frames=GAP, min_length=2)
     found = track(localizations(made), np.arange(made.frames) / 1.0, float(np.prod(made.shape)), parameters)
     chains = np.split(found.localization, found.starts[1:-1])
-    return {(int(a), int(b)) for chain in chains for a, b in pairwise(chain)}
+    return {(int(a), int(b)) for chain in chains for a, b in pairwise(chain[chain >= 0])}
 
 
 def trackpy_link(made: LinkScene, gate_px: float) -> Pairs:

@@ -62,10 +62,13 @@ def no_localizations() -> Localizations:
 class Tracks:
     """Paths of bubbles, one after another: rows starts[k] to starts[k + 1] belong to track k, in order of frames.
 
-    localization: int64 (row,), index into the `Localizations` they were linked from. frame: int64; time_s, z_mm, x_mm,
-    vz_mm_per_s, vx_mm_per_s: float64 (row,), of the smoothed path.
+    A track has a row for every frame from its first to its last. localization: int64 (row,), index into the
+    `Localizations` it was linked from, -1 where the bubble was not seen and its way is interpolated. frame: int64;
+    time_s, z_mm, x_mm, vz_mm_per_s, vx_mm_per_s: float64 (row,), of the smoothed path.
     starts: int64 (track + 1,). confidence: float32 (track,), share of its links that the search backwards in time
-    repeats. trackable_speed_mm_per_s: the speed gate; a faster bubble cannot have been followed.
+    repeats. counts_as: float64 (track,), bubbles it stands for in a count; alone: bool (track, 2), whether its first
+    and its last row lie alone, so that the bubble came or went there (both: `processing.track_joining`).
+    trackable_speed_mm_per_s: the speed gate; a faster bubble cannot have been followed.
     """
 
     localization: NDArray[np.int64]
@@ -77,6 +80,8 @@ class Tracks:
     vx_mm_per_s: NDArray[np.float64]
     starts: NDArray[np.int64]
     confidence: NDArray[np.float32]
+    counts_as: NDArray[np.float64]
+    alone: NDArray[np.bool_]
     trackable_speed_mm_per_s: float
 
     def __post_init__(self) -> None:
@@ -87,6 +92,10 @@ class Tracks:
             if getattr(self, name).size != self.frame.size:
                 raise InvalidValueError(f"{name} must have one value a row")
         object.__setattr__(self, "confidence", frozen_array("confidence", self.confidence, np.float32, 1))
+        object.__setattr__(self, "counts_as", frozen_array("counts_as", self.counts_as, np.float64, 1))
+        object.__setattr__(self, "alone", frozen_array("alone", self.alone, np.bool_, 2))
+        if self.counts_as.size != self.confidence.size or self.alone.shape != (self.confidence.size, 2):
+            raise InvalidValueError("counts_as must have one value a track, and alone two")
         if self.starts.size != self.confidence.size + 1 or self.starts[0] != 0 or self.starts[-1] != self.frame.size:
             raise InvalidValueError("starts must begin at 0, end at the number of rows and have one more than tracks")
 
@@ -98,32 +107,19 @@ class Tracks:
         """Number of the track of each row."""
         return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.starts))
 
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Whether the bubble was localized in each row."""
+        return np.asarray(self.localization >= 0)
+
     def speed_mm_per_s(self) -> NDArray[np.float64]:
         """Speed at each row."""
         return np.hypot(self.vz_mm_per_s, self.vx_mm_per_s)
 
-    def chosen(self, tracks: NDArray[np.int64]) -> Tracks:
-        """The named tracks in the named order; a track may be named more than once (bootstrap)."""
-        lengths = np.diff(self.starts)[tracks]
-        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        rows = np.repeat(self.starts[tracks] - starts[:-1], lengths) + np.arange(starts[-1])
-        return Tracks(
-            self.localization[rows],
-            self.frame[rows],
-            self.time_s[rows],
-            self.z_mm[rows],
-            self.x_mm[rows],
-            self.vz_mm_per_s[rows],
-            self.vx_mm_per_s[rows],
-            starts,
-            self.confidence[tracks],
-            self.trackable_speed_mm_per_s,
-        )
-
     def track_of_localization(self, localizations: int) -> NDArray[np.int64]:
         """Track of each of so many localizations, -1 = none (the column `track` of localizations.csv)."""
         tracks = np.full(localizations, -1, dtype=np.int64)
-        tracks[self.localization] = self.track_of_row
+        tracks[self.localization[self.seen]] = self.track_of_row[self.seen]
         return tracks
 
 

@@ -14,28 +14,33 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from processing.bubbles import Tracks
-from processing.coverage_error import coverage_errors
+from processing.coverage_error import coverage_error
 from processing.kernels.accumulate import sum_over_pixels
 from processing.kernels.jit import side_by_side
 from processing.metrics import Estimate
 from processing.super_resolution_maps import Grid, Visits
-from processing.track_chains import chains
 
-ENTROPY_BINS = 32
-WITHOUT_INTERVAL = ("tracks_per_mm2_s", "direction_dispersion")
-"""Of 24 simulated trees their bootstrap intervals held the mean of repeats in 13 (docs/super-resolution.md): a bubble
-comes in pieces that are only partly recognised as one. No interval is better than one that does not hold."""
+SPEED_BINS, DIRECTION_BINS = 12, 16
+"""No finer than speeds and directions are known where bubbles pass each other: over 32 bins errors read as entropy."""
+
+BY_PIXEL = ("area_percent_rarefied", "speed_cv", "speed_quartile_coefficient", "speed_entropy", "direction_entropy")
+"""Figures of the pixels that bubbles entered: their intervals come from leaving bubbles out (`left_out`).
+
+The direction dispersion is one as well, and has no interval: two images that merge draw tracks backwards, and what no
+bubble did cannot be known from the bubbles."""
 
 
 @dataclass(frozen=True)
 class FlowMetricParameters:
-    """fewest_tracks: below, no figure is given (the interval of a share from 30 tracks is already +-18 points).
+    """fewest_tracks: below, no figure is given. Of so many whole bubbles, which came in 50 pieces before they
+    were joined, the interval of a share is already +-22 points.
 
-    rarefied_to: localizations in tracks to which coverage is rarefied, so that studies of different length compare.
-    resamples, seed: of the bootstrap.
+    rarefied_to: positions in tracks, one a bubble and frame, to which coverage is rarefied, so that studies of
+    different length compare.
+    resamples, seed: of the bootstrap; as many groups of bubbles at most are left out in turn.
     """
 
-    fewest_tracks: int = 30
+    fewest_tracks: int = 20
     rarefied_to: int = 5000
     resamples: int = 200
     seed: int = 20201
@@ -69,9 +74,10 @@ class Field:
     """What the figures of a ROI are made of: its tracks' visits on the grid, and the steps of the tracks inside it.
 
     pixel: number of each visit's pixel among the `pixels` that are visited at all. direction_bin: of each visit, 0 to
-    ENTROPY_BINS - 1. step_track, step_speed_mm_per_s, step_length_mm: one value a step between two rows of a track
-    inside the ROI, by speed: a bootstrap draws other weights, but never another order. chain: of each track, the bubble
-    it belongs to (`processing.track_chains`).
+    DIRECTION_BINS - 1. step_track, step_speed_mm_per_s: one value a step between two rows of a track inside the
+    ROI, by speed: a bootstrap draws other weights, but never another order. row_track: of each row inside.
+    counts_as, alone: as of `Tracks`. way_mm: length of each track inside. localizations: rows inside in which a bubble
+    was seen.
     """
 
     visits: Visits
@@ -84,18 +90,24 @@ class Field:
     time_s: NDArray[np.float64]
     step_track: NDArray[np.int64]
     step_speed_mm_per_s: NDArray[np.float64]
-    step_length_mm: NDArray[np.float64]
     row_track: NDArray[np.int64]
-    chain: NDArray[np.int64]
-    tracks: int
+    counts_as: NDArray[np.float64]
+    alone: NDArray[np.bool_]
+    way_mm: NDArray[np.float64]
+    localizations: int
     roi_pixels: int
     area_mm2: float
     duration_s: float
 
     @property
-    def bubbles(self) -> int:
-        """How many the tracks belong to."""
-        return int(self.chain.max(initial=-1)) + 1
+    def tracks(self) -> int:
+        """All, also those that never enter the ROI."""
+        return len(self.counts_as)
+
+    @property
+    def present(self) -> NDArray[np.int64]:
+        """Tracks that enter the ROI."""
+        return np.unique(self.visits.track)
 
 
 def field_of(tracks: Tracks, visits: Visits, grid: Grid, roi: NDArray[np.bool_], duration_s: float) -> Field:
@@ -111,6 +123,7 @@ def field_of(tracks: Tracks, visits: Visits, grid: Grid, roi: NDArray[np.bool_],
     owner = tracks.track_of_row
     step = np.flatnonzero(row_inside[:-1] & row_inside[1:] & (owner[:-1] == owner[1:])) if len(owner) else owner
     step = step[np.argsort(speed[step], kind="stable")]
+    length = np.hypot(np.diff(tracks.z_mm), np.diff(tracks.x_mm))[step] if len(step) else np.empty(0)
     pixels, pixel = np.unique(inside.pixel, return_inverse=True)
     unit_z, unit_x = (tracks.vz_mm_per_s / moving)[inside.row], (tracks.vx_mm_per_s / moving)[inside.row]
     turn = (np.arctan2(unit_z, unit_x) + np.pi) / (2 * np.pi)
@@ -118,58 +131,54 @@ def field_of(tracks: Tracks, visits: Visits, grid: Grid, roi: NDArray[np.bool_],
         visits=inside,
         pixel=pixel,
         pixels=len(pixels),
-        direction_bin=np.minimum((turn * ENTROPY_BINS).astype(np.int64), ENTROPY_BINS - 1),
+        direction_bin=np.minimum((turn * DIRECTION_BINS).astype(np.int64), DIRECTION_BINS - 1),
         speed_mm_per_s=speed[inside.row],
         unit_z=unit_z,
         unit_x=unit_x,
         time_s=tracks.time_s[inside.row],
         step_track=owner[step],
         step_speed_mm_per_s=speed[step],
-        step_length_mm=np.hypot(np.diff(tracks.z_mm), np.diff(tracks.x_mm))[step] if len(step) else np.empty(0),
         row_track=owner[row_inside],
-        chain=chains(tracks),
-        tracks=len(tracks),
+        counts_as=tracks.counts_as,
+        alone=tracks.alone,
+        way_mm=np.bincount(owner[step], length, len(tracks)).astype(np.float64),
+        localizations=int((row_inside & tracks.seen).sum()),
         roi_pixels=int(roi.sum()),
         area_mm2=float(roi.sum()) * grid.pixel_mm**2,
         duration_s=duration_s,
     )
 
 
-def tracks_inside(field: Field) -> int:
-    """Tracks that enter the ROI."""
-    return len(np.unique(field.visits.track))
-
-
 def flow_metrics(field: Field, parameters: FlowMetricParameters) -> FlowMetrics | None:
     """All figures with their 95 % intervals; None below `fewest_tracks` tracks in the ROI."""
-    present = np.unique(field.visits.track)
+    present = field.present
     if len(present) < parameters.fewest_tracks or not len(field.step_track):
         return None
     once = np.zeros(field.tracks)
     once[present] = 1.0
-    measured = figures(field, once, parameters)
+    by_step, by_pixel = step_figures(field, once), pixel_figures(field, once, parameters)
     rng = np.random.default_rng(parameters.seed)
-    # Poisson weights: the number of bubbles is itself a draw, so that flux has an interval too.
-    # (`take` keeps each sample's weights side by side; an index would lay them out the other way.)
-    weights = once * rng.poisson(1.0, (parameters.resamples, field.bubbles)).take(field.chain, axis=1)
-    drawn = side_by_side(lambda weight: figures(field, weight, parameters), weights)
-    otherwise = coverage(field, measured, parameters) | {name: Estimate(measured[name]) for name in WITHOUT_INTERVAL}
-    estimates = otherwise | {
-        name: interval(value, [d[name] for d in drawn]) for name, value in measured.items() if name not in otherwise
-    }
-    dispersed = estimates.pop("direction_dispersion")
+    # Poisson weights: the number of bubbles is itself a draw, so that flux and count have an interval too.
+    weights = once * rng.poisson(1.0, (parameters.resamples, field.tracks))
+    drawn = side_by_side(lambda weight: step_figures(field, weight), weights)
+    estimates = {name: interval(value, [d[name] for d in drawn]) for name, value in by_step.items()}
+    estimates |= left_out(field, once, by_pixel, parameters)
+    area, reach = by_pixel["area_percent"], 196.0 * coverage_error(field.visits) / field.roi_pixels
+    filled = Estimate(area, max(area - reach, 0.0), min(area + reach, 100.0))
+    rarefied, dispersed = estimates.pop("area_percent_rarefied"), by_pixel["direction_dispersion"]
     plateau = plateau_percent(field)
     enough = len(field.row_track) >= parameters.rarefied_to
     return FlowMetrics(
         tracks=len(present),
-        localizations=len(field.row_track),
-        area_percent_rarefied=estimates.pop("area_percent_rarefied") if enough else None,
+        localizations=field.localizations,
+        area_percent_rarefied=rarefied if enough else None,
         rarefied_to=parameters.rarefied_to,
         # No pixel was crossed twice: nothing says how directions scatter.
-        direction_dispersion=dispersed if np.isfinite(dispersed.value) else None,
+        direction_dispersion=Estimate(dispersed) if np.isfinite(dispersed) else None,
         plateau_percent=None if plateau is None else Estimate(plateau),
-        filled_percent=estimates["area_percent"],
-        **{name: e for name, e in estimates.items() if name != "area_percent_rarefied"},
+        area_percent=filled,
+        filled_percent=filled,
+        **estimates,
     )
 
 
@@ -182,32 +191,56 @@ def interval(value: float, drawn: list[float]) -> Estimate:
     return Estimate(value, float(value + low), float(value + high))
 
 
-def coverage(field: Field, measured: dict[str, float], parameters: FlowMetricParameters) -> dict[str, Estimate]:
-    """Both shares of covered pixels with intervals of 1.96 standard errors (`processing.coverage_error`)."""
-    rows = np.bincount(field.chain[field.row_track], minlength=field.bubbles)
-    errors = coverage_errors(field.visits.pixel, field.chain[field.visits.track], rows, parameters.rarefied_to)
+def left_out(
+    field: Field, once: NDArray[np.float64], measured: dict[str, float], parameters: FlowMetricParameters
+) -> dict[str, Estimate]:
+    """Figures of pixels with intervals of 1.96 standard errors, from what leaving out each bubble changes.
+
+    A bootstrap never draws a third of the bubbles, and with them goes what only they entered: it saw three quarters of
+    the scatter of these figures over simulated trees. Bubbles come as a Poisson process, whose variance is at most the
+    sum of the squared changes (Efron and Stein 1981). Many bubbles are left out in groups.
+    """
+    present = np.random.default_rng(parameters.seed).permutation(field.present)
+    groups = np.array_split(present, min(len(present), parameters.resamples))
+
+    def without(group: NDArray[np.int64]) -> dict[str, float]:
+        weight = once.copy()
+        weight[group] = 0.0
+        return pixel_figures(field, weight, parameters)
+
+    drawn = side_by_side(without, groups)
     found = {}
-    for name, error in zip(("area_percent", "area_percent_rarefied"), errors, strict=True):
-        value, reach = measured[name], 1.96 * 100.0 * error / field.roi_pixels
-        found[name] = Estimate(value, max(value - reach, 0.0), min(value + reach, 100.0))
+    for name in BY_PIXEL:
+        value = measured[name]
+        reach = 1.96 * float(np.sqrt(sum((d[name] - value) ** 2 for d in drawn)))
+        most = {"area_percent_rarefied": 100.0, "speed_cv": np.inf}.get(name, 1.0)
+        found[name] = Estimate(value, max(value - reach, 0.0), min(value + reach, most))
     return found
 
 
-def figures(field: Field, weight: NDArray[np.float64], parameters: FlowMetricParameters) -> dict[str, float]:
-    """Every figure with tracks counted `weight` times (1 = measured, Poisson = one bootstrap sample)."""
-    sums, directions = np.zeros((field.pixels, 4)), np.zeros(ENTROPY_BINS)
+def step_figures(field: Field, weight: NDArray[np.float64]) -> dict[str, float]:
+    """Figures of the way that bubbles went, tracks counted `weight` times (1 = measured, Poisson = one sample)."""
+    steps, rate = weight[field.step_track], field.area_mm2 * field.duration_s
+    speed_mean, speed_median, speed_p95 = weighted_speed(field.step_speed_mm_per_s, steps)
+    bubbles = float((weight * field.counts_as).sum())
+    return {
+        "tracks_per_mm2_s": bubbles / rate,
+        "flux_mm_per_mm2_s": bubbles * mean_way_mm(field, weight) / rate,
+        "speed_mean_mm_per_s": speed_mean,
+        "speed_median_mm_per_s": speed_median,
+        "speed_p95_mm_per_s": speed_p95,
+    }
+
+
+def pixel_figures(field: Field, weight: NDArray[np.float64], parameters: FlowMetricParameters) -> dict[str, float]:
+    """Figures of the pixels that bubbles entered, tracks counted `weight` times (1 = measured, 0 = left out)."""
+    sums, directions = np.zeros((field.pixels, 4)), np.zeros(DIRECTION_BINS)
     sum_over_pixels(
         field.pixel, field.visits.track, field.direction_bin, weight, field.speed_mm_per_s, field.unit_z, field.unit_x,
         sums, directions,
     )  # fmt: skip
     n, total, uz, ux = sums[sums[:, 0] > 0].T
     per_pixel = total / n
-    steps = weight[field.step_track]
-    speed_mean, speed_median, speed_p95 = weighted_speed(field.step_speed_mm_per_s, steps)
-    rate = field.area_mm2 * field.duration_s
-    # A bubble lost and found again is one.
-    met = np.zeros(field.bubbles)
-    np.maximum.at(met, field.chain, weight)
     # Rarefied: each track is drawn with the share q, so a pixel of n tracks is met with 1 - (1 - q)^n.
     share = min(parameters.rarefied_to / max(float(weight[field.row_track].sum()), 1.0), 1.0)
     # Counts are whole numbers: one power for each that occurs.
@@ -217,18 +250,32 @@ def figures(field: Field, weight: NDArray[np.float64], parameters: FlowMetricPar
     return {
         "area_percent": 100.0 * len(n) / field.roi_pixels,
         "area_percent_rarefied": 100.0 * float((1 - missed).sum()) / field.roi_pixels,
-        "tracks_per_mm2_s": float(met.sum()) / rate,
-        "flux_mm_per_mm2_s": float((steps * field.step_length_mm).sum()) / rate,
-        "speed_mean_mm_per_s": speed_mean,
-        "speed_median_mm_per_s": speed_median,
-        "speed_p95_mm_per_s": speed_p95,
         "speed_cv": float(per_pixel.std() / per_pixel.mean()),
         "speed_quartile_coefficient": float((high - low) / (high + low)),
-        "speed_entropy": entropy(np.histogram(np.minimum(per_pixel, fast), ENTROPY_BINS, (0.0, fast))[0]),
+        "speed_entropy": entropy(np.histogram(np.minimum(per_pixel, fast), SPEED_BINS, (0.0, fast))[0]),
         "direction_entropy": entropy(directions),
         # Weighted by tracks: a pixel of one track has no dispersion to show.
         "direction_dispersion": dispersion(n, np.hypot(uz, ux)),
     }
+
+
+def mean_way_mm(field: Field, weight: NDArray[np.float64]) -> float:
+    """Mean length of a bubble's way inside the ROI, with what others hid of it.
+
+    A track that ends beside another goes on unseen: its length is censored, and the mean is the area under Kaplan and
+    Meier's curve (1958). Of tracks that begin alone up to their ends, and backwards of those that end alone; in the
+    mean, because crowding differs between where bubbles come from and where they go.
+    """
+    means = []
+    for known, other in ((0, 1), (1, 0)):
+        taken = np.flatnonzero(field.alone[:, known] & (weight > 0))
+        if len(taken):
+            taken = taken[np.argsort(field.way_mm[taken], kind="stable")]
+            at_risk = np.cumsum(weight[taken][::-1])[::-1]
+            onwards = np.cumprod(1 - weight[taken] * field.alone[taken, other] / at_risk)
+            beyond = np.concatenate([[1.0], onwards[:-1]])
+            means.append(float((np.diff(field.way_mm[taken], prepend=0.0) * beyond).sum()))
+    return float(np.mean(means or [np.average(field.way_mm, weights=weight)]))
 
 
 def dispersion(count: NDArray[np.float64], resultant: NDArray[np.float64]) -> float:

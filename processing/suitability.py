@@ -43,7 +43,7 @@ class SuitabilityParameters:
     lowest_snr_db: float = 10.0
     slowest_trackable_mm_per_s: float = 0.5
     reach_share: float = 0.5
-    fewest_tracks: int = 30
+    fewest_tracks: int = 20
 
 
 def refusal(code: str, measured: str) -> Limitation:

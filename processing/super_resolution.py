@@ -173,9 +173,11 @@ def follow(
     if gate < rules.slowest_trackable_mm_per_s:
         measured = f"at {rate:.1f} frames a second only {gate:.2f} mm/s could be followed among so many bubbles"
         return refused(refusal("sr_too_slow", measured), bubbles)
-    tracks = track(here, times, area, replace(parameters.tracking, max_speed_mm_per_s=gate))
+    tracking = replace(parameters.tracking, max_speed_mm_per_s=gate)
+    tracks = track(here, times, area, tracking, bubbles.fwhm_mm)
     # Rows of `here` lie behind those before the interval.
-    tracks = replace(tracks, localization=tracks.localization + int((found.frame < used.start).sum()))
+    before = int((found.frame < used.start).sum())
+    tracks = replace(tracks, localization=np.where(tracks.seen, tracks.localization + before, -1))
     bed = vascular_bed(tracks, inside, cine.spacing_mm, seconds, parameters.bed)
     if bed is None:
         measured = f"{len(tracks)} tracks were found in {len(here)} localizations, {rules.fewest_tracks} are needed"
@@ -188,12 +190,12 @@ def follow(
 
 COUNTS_WHAT_WAS_SEEN = Limitation(
     "sr_counts_what_was_seen",
-    "Density, flux and counts are of the bubbles that were seen: overlapping ones are lost and one may be counted in "
-    "pieces. Their intervals tell how a repeat would scatter, not how far they lie from all that flowed.",
+    "Covered area is of the ways that bubbles were followed on, across gaps of up to a second. Counts and flux are "
+    "estimated from bubbles that came or went apart from others: they hold where bubbles arrive independently.",
     "note",
     ("perfusion_density",),
 )
-"""Of a simulated tree 28 % of the bubble images overlap; flux reads .71, covered area .88, tracks 1.6 of the truth."""
+"""Of 24 simulated trees in which 29 % of the bubbles are hidden area reads .98, count and flux .99 of the truth."""
 
 
 def short_of(bed: VascularBed) -> tuple[Limitation, ...]:
@@ -201,8 +203,8 @@ def short_of(bed: VascularBed) -> tuple[Limitation, ...]:
     missing = []
     if bed.metrics.area_percent_rarefied is None:
         text = (
-            f"Only {bed.metrics.localizations} localizations in tracks: perfusion density cannot be rarefied to "
-            f"{bed.metrics.rarefied_to}, so it must not be compared between studies."
+            f"Tracks hold fewer than {bed.metrics.rarefied_to} positions: perfusion density cannot be rarefied to so "
+            "many, so it must not be compared between studies."
         )
         missing.append(Limitation("sr_not_rarefied", text, "degraded", ("perfusion_density",)))
     if bed.frc_resolution_um is None:

@@ -7,7 +7,7 @@ share of links on which they agree is a track's confidence. Sources and figures:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from processing.bubbles import Localizations, Tracks
 from processing.errors import InvalidValueError
 from processing.kernels.linking import link_pass
+from processing.track_joining import JoiningParameters, joined
+from processing.track_paths import course_of, paths, pieces_of, usable_sigma_mm
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,7 @@ class TrackingParameters:
     localizations a track needs (three make two links that confirm each other). turn_share: standard deviation of the
     change of velocity from frame to frame over the speed gate. detected, new_share: share of bubbles detected in a
     frame and of detections that begin a track or are false; the result hardly depends on them (docs).
-    smoothing_rows: position and velocity come from the line through so many rows before and after (2: a path of 1 mm
-    radius walked in steps of 0.1 mm moves by 10 um).
+    joining: of tracks that are pieces of one bubble.
     """
 
     max_speed_mm_per_s: float = 50.0
@@ -36,7 +37,7 @@ class TrackingParameters:
     turn_share: float = 0.05
     detected: float = 0.9
     new_share: float = 0.1
-    smoothing_rows: int = 2
+    joining: JoiningParameters = field(default_factory=JoiningParameters)
 
     def __post_init__(self) -> None:
         if not self.max_speed_mm_per_s > 0 or self.gap_frames < 0 or self.min_length < 2:
@@ -53,12 +54,30 @@ class Links:
 
 
 def track(
-    localizations: Localizations, frame_times_s: NDArray[np.float64], area_mm2: float, parameters: TrackingParameters
+    localizations: Localizations,
+    frame_times_s: NDArray[np.float64],
+    area_mm2: float,
+    parameters: TrackingParameters,
+    image_mm: tuple[float, float] | None = None,
 ) -> Tracks:
-    """Link localizations to tracks. `area_mm2`: area they lie in, for the density of new bubbles."""
+    """Link localizations to tracks, and join those that are pieces of one bubble.
+
+    area_mm2: area they lie in, for the density of new bubbles. image_mm: full width at half maximum (z, x) of a
+    bubble's image, which hides another; None: nothing is hidden, nothing is joined.
+    """
     interval_s = float(np.median(np.diff(frame_times_s))) if frame_times_s.size > 1 else 1.0
     links = link(localizations, len(frame_times_s), interval_s, area_mm2, parameters)
-    return paths(localizations, links, frame_times_s, parameters)
+    pieces = pieces_of(links.earlier, links.later, len(localizations), parameters.min_length)
+    gate = parameters.max_speed_mm_per_s
+    sigma = usable_sigma_mm(localizations.sigma_mm, gate * interval_s)
+    course = course_of(localizations, pieces, sigma, frame_times_s, gate)
+    counts_as, alone = np.ones(len(pieces)), np.ones((len(pieces), 2), dtype=np.bool_)
+    if image_mm is not None:
+        pieces, counts_as, alone = joined(localizations, pieces, course, frame_times_s, image_mm, parameters.joining)
+    repeated = np.zeros(len(localizations), dtype=np.bool_)
+    repeated[links.earlier] = links.confirmed
+    tracks = paths(localizations, pieces, sigma, repeated, frame_times_s, course.diffusion, gate)
+    return replace(tracks, counts_as=counts_as, alone=alone)
 
 
 def link(
@@ -68,14 +87,12 @@ def link(
     # Lengths stay in mm; times become frames, so speeds are mm a frame.
     order = np.lexsort((localizations.x_mm, localizations.z_mm, localizations.frame))
     z, x = localizations.z_mm[order], localizations.x_mm[order]
-    sigma = localizations.sigma_mm[order].astype(np.float64)
     starts = np.searchsorted(localizations.frame[order], np.arange(frames + 1)).astype(np.int64)
     if not len(order):
         nothing = np.empty(0, dtype=np.int64)
         return Links(nothing, nothing, np.empty(0, dtype=np.bool_))
-    known = np.isfinite(sigma) & (sigma > 0)
     reach = parameters.max_speed_mm_per_s * interval_s
-    sigma = np.where(known, sigma, np.median(sigma[known]) if known.any() else 0.05 * reach)
+    sigma = usable_sigma_mm(localizations.sigma_mm, reach)[order]
     density = parameters.new_share * max(len(order) / max(int((np.diff(starts) > 0).sum()), 1), 1.0) / area_mm2
     odds = parameters.detected / (1 - parameters.detected)
     offset = float(np.log(odds) - np.log(2 * np.pi) - np.log(density))
@@ -121,55 +138,3 @@ def agreed(
     first, second, both = np.concatenate(earlier), np.concatenate(later), np.concatenate(sure)
     sorted_links = np.argsort(first, kind="stable")
     return Links(order[first[sorted_links]], order[second[sorted_links]], both[sorted_links])
-
-
-def paths(
-    localizations: Localizations, links: Links, frame_times_s: NDArray[np.float64], parameters: TrackingParameters
-) -> Tracks:
-    """Chains of links of at least `min_length` localizations, with smoothed velocities."""
-    count = len(localizations)
-    following, confirmed = np.full(count, -1, dtype=np.int64), np.zeros(count, dtype=np.bool_)
-    following[links.earlier], confirmed[links.earlier] = links.later, links.confirmed
-    begins = np.setdiff1d(links.earlier, links.later, assume_unique=True)
-    chains: list[list[int]] = []
-    for begin in begins.tolist():
-        chain = [begin]
-        while following[chain[-1]] >= 0:
-            chain.append(int(following[chain[-1]]))
-        if len(chain) >= parameters.min_length:
-            chains.append(chain)
-    rows = np.array([row for chain in chains for row in chain], dtype=np.int64)
-    lengths = np.array([len(chain) for chain in chains], dtype=np.int64)
-    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    frame = localizations.frame[rows]
-    time_s = frame_times_s[frame]
-    (z, vz), (x, vx) = (
-        local_line(time_s, v[rows], starts, parameters.smoothing_rows) for v in (localizations.z_mm, localizations.x_mm)
-    )
-    sums = np.concatenate([[0], np.cumsum(confirmed[rows])])
-    confidence = ((sums[starts[1:]] - sums[starts[:-1]]) / np.maximum(lengths - 1, 1)).astype(np.float32)
-    return Tracks(rows, frame, time_s, z, x, vz, vx, starts, confidence, parameters.max_speed_mm_per_s)
-
-
-def local_line(
-    time_s: NDArray[np.float64], values: NDArray[np.float64], starts: NDArray[np.int64], reach: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Value and slope at each row of the least-squares line through the rows of its track at most `reach` away."""
-    rows = np.arange(len(values))
-    owner = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    low = np.maximum(rows - reach, starts[:-1][owner])
-    high = np.minimum(rows + reach + 1, starts[1:][owner])
-    n, t, v, tt, tv = np.zeros((5, len(rows)))
-    for shift in range(-reach, reach + 1):
-        at = rows + shift
-        inside = (at >= low) & (at < high)
-        at = np.where(inside, at, rows)
-        # Times and values counted from the row itself: sums of squares stay small.
-        dt, dv = (time_s[at] - time_s) * inside, (values[at] - values) * inside
-        n += inside
-        t += dt
-        v += dv
-        tt += dt * dt
-        tv += dt * dv
-    slope = (n * tv - t * v) / (n * tt - t * t)
-    return np.asarray(values + (v - slope * t) / n), np.asarray(slope)

@@ -70,9 +70,7 @@ def vascular_bed(
     maps = flow_maps(tracks, visits, grid)
     mask = vessel_mask(maps.density, parameters.vessels) & inside
     vessels = measure_vessels(mask, grid.pixel_mm, parameters.vessels)
-    # Tracks of one bubble go together: halves and samples of tracks would not be independent.
-    visits = Visits(visits.pixel, seen.chain[visits.track], visits.row)
-    resolution = ring_resolution(visits, seen.bubbles, inside, grid, parameters.metrics.seed)
+    resolution = ring_resolution(visits, seen.tracks, inside, grid, parameters.metrics.seed)
     return VascularBed(
         maps=maps,
         roi_on_grid=inside,
@@ -84,19 +82,19 @@ def vascular_bed(
 
 
 def half_density(visits: Visits, chosen: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
-    """Density of the tracks of a mask (bubble,), float64 (z, x)."""
+    """Density of the tracks of a mask (track,), float64 (z, x)."""
     counts = np.bincount(visits.pixel[chosen[visits.track]], minlength=grid.size).astype(np.float64)
     return counts.reshape(grid.rows, grid.columns)
 
 
 def ring_resolution(
-    visits: Visits, bubbles: int, inside: NDArray[np.bool_], grid: Grid, seed: int, splits: int = 5
+    visits: Visits, tracks: int, inside: NDArray[np.bool_], grid: Grid, seed: int, splits: int = 5
 ) -> Estimate | None:
-    """Median over random halves of the bubbles, with the range of those splits; None when any split shows none."""
+    """Median over random halves of the tracks, with the range of those splits; None when any split shows none."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     rng = np.random.default_rng(seed)
-    drawn = [rng.permutation(bubbles) < bubbles // 2 for _ in range(splits)]
+    drawn = [rng.permutation(tracks) < tracks // 2 for _ in range(splits)]
 
     def measured(first: NDArray[np.bool_]) -> float | None:
         halves = [half_density(visits, chosen, grid)[box] for chosen in (first, ~first)]

@@ -204,7 +204,7 @@ class Replenishment:
 
 @dataclass(frozen=True)
 class DensityByMask:
-    """Share of the ROI covered by vessels, all localizations and rarefied to a fixed number of them."""
+    """Share of the ROI covered by vessels, of all tracks and rarefied to a fixed number of positions in them."""
 
     area_percent: Quantity
     area_percent_rarefied: Quantity

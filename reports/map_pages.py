@@ -115,7 +115,7 @@ def figure_lines(result: SuperResolution) -> Iterator[tuple[str, Quantity | None
     if (density := result.perfusion_density) is not None:
         if density.by_threshold is not None:
             yield "Perfusion density (area)", density.by_threshold.area_percent
-            rarefied = f"Perfusion density at {density.by_threshold.rarefied_to} localizations"
+            rarefied = f"Perfusion density at {density.by_threshold.rarefied_to} positions"
             yield rarefied, density.by_threshold.area_percent_rarefied
         if density.by_model is not None:
             yield "Perfusion density (vessel model)", density.by_model.area_percent

@@ -26,7 +26,7 @@ from processing.super_resolution import super_resolve
     ("rate_hz", "duration_s"),
     [
         (20.0, 10.0),
-        # A track needs three frames: at 10 Hz, 10 s of two bubbles a second hold 29 tracks, and 30 are asked for.
+        # A track needs three frames, and 20 tracks are asked for: twice as long at 10 Hz.
         pytest.param(10.0, 20.0, marks=pytest.mark.full),
         pytest.param(30.0, 10.0, marks=pytest.mark.full),
     ],

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from processing.bubbles import Localizations
+from processing.bubbles import Localizations, Tracks
 from processing.cine import Spacing
+from processing.flow_metrics import FlowMetricParameters, field_of, pixel_figures, step_figures
 from processing.localize import Calibration, LocalizationParameters, calibrate, localize
+from processing.simulation.truth import FlowTruth
+from processing.super_resolution_maps import grid_over, mask_on_grid, visits_of
 from processing.track import TrackingParameters, link, track
 from tests.accuracy.ulm_scenes import (
     LinkScene,
@@ -104,3 +107,27 @@ def parallel_vessels(gap_px: float, snr_db: float, seed: int, sigma_px: float = 
         upper_px=float(np.median(z[z < 0])) if (z < 0).any() else float("nan"),
         lower_px=float(np.median(z[z > 0])) if (z > 0).any() else float("nan"),
     )
+
+
+def true_figures(
+    truth: FlowTruth, frame_times_s: np.ndarray, roi: np.ndarray, spacing: Spacing, seconds: float
+) -> dict[str, float]:
+    """What the figures of a loop are when every bubble is followed on its true way from its first frame to its last."""
+    order = np.lexsort((truth.frame, truth.bubble))
+    bubble, frame, z, x = (v[order] for v in (truth.bubble, truth.frame, truth.z_mm, truth.x_mm))
+    # A bubble of one frame has no way.
+    ways = [way for way in np.split(np.arange(len(frame)), np.flatnonzero(np.diff(bubble)) + 1) if len(way) > 1]
+    row = np.concatenate(ways)
+    time_s = frame_times_s[frame[row]]
+    starts = np.concatenate([[0], np.cumsum([len(way) for way in ways])]).astype(np.int64)
+    vz, vx = (np.concatenate([np.gradient(v[way], frame_times_s[frame[way]]) for way in ways]) for v in (z, x))
+    scale = truth.speed_mm_per_s[order][row] / np.maximum(np.hypot(vz, vx), 1e-9)
+    tracks = Tracks(
+        row, frame[row], time_s, z[row], x[row], vz * scale, vx * scale, starts,
+        np.ones(len(ways), dtype=np.float32), np.ones(len(ways)), np.ones((len(ways), 2), dtype=np.bool_), 50.0,
+    )  # fmt: skip
+    grid = grid_over((roi.shape[0], roi.shape[1]), spacing, 0.025)
+    field = field_of(tracks, visits_of(tracks, grid), grid, mask_on_grid(roi, spacing, grid), seconds)
+    once = np.zeros(field.tracks)
+    once[field.present] = 1.0
+    return step_figures(field, once) | pixel_figures(field, once, FlowMetricParameters())

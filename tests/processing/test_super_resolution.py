@@ -93,12 +93,12 @@ def test_a_vessel_tree_comes_back_with_its_speeds(scene: Scene, tree: tuple[Supe
     truth = scene.truth.flow
     assert truth is not None
     metrics = result.bed.metrics
-    for measured, true in (
-        (metrics.speed_mean_mm_per_s, truth.speed_mm_per_s.mean()),
-        (metrics.speed_median_mm_per_s, np.median(truth.speed_mm_per_s)),
+    for measured, true, scatter in (
+        (metrics.speed_mean_mm_per_s, truth.speed_mm_per_s.mean(), 0.016),
+        (metrics.speed_median_mm_per_s, np.median(truth.speed_mm_per_s), 0.026),
     ):
-        # Goal: bias of 2 %; a fifth of the bubbles overlap and drop out, in the root more than in the twigs.
-        assert measured.value == pytest.approx(true, rel=0.02)
+        # Goal: bias of 2 %, which takes many trees to see (tests/accuracy); one scatters by so much (docs).
+        assert measured.value == pytest.approx(true, rel=2 * scatter)
         assert measured.low is not None
         assert measured.high is not None
         assert measured.low < true < measured.high
@@ -166,7 +166,9 @@ def test_localizations_know_their_track(tree: tuple[SuperResolution, list[Progre
     assert result.tracks is not None
     column = result.tracks.track_of_localization(len(result.localizations))
     assert len(np.unique(column[column >= 0])) == len(result.tracks)
-    assert np.array_equal(result.localizations.frame[result.tracks.localization], result.tracks.frame)
+    seen = result.tracks.seen
+    assert 0.7 < seen.mean() < 1.0
+    assert np.array_equal(result.localizations.frame[result.tracks.localization[seen]], result.tracks.frame[seen])
 
 
 def test_nothing_at_all_is_refused() -> None:
