@@ -16,7 +16,7 @@ from processing.roi import panel_roi
 from processing.simulation.flow_scenes import FlowParameters, flow_scene
 from processing.simulation.scene import Timing
 from processing.suitability import SuitabilityParameters, separate_interval, too_dense
-from processing.super_resolution import super_resolve
+from processing.super_resolution import part_of_loop, super_resolve
 
 SPACING = Spacing(0.1, 0.1)
 
@@ -106,6 +106,12 @@ def test_a_vessel_full_of_bubbles_is_refused_though_few_of_them_are_found() -> N
     assert not refused.performed
     assert [limitation.code for limitation in refused.limitations] == ["sr_too_dense"]
     assert "of the echo" in refused.limitations[0].text
+
+
+def test_a_loop_that_is_used_in_part_says_so() -> None:
+    (said,) = part_of_loop(6.6, 30.0)
+    assert "6.6 of 30.0 s" in said.text
+    assert part_of_loop(29.0, 30.0) == ()
 
 
 def test_dilute_bubbles_explain_nearly_all_of_it() -> None:
