@@ -25,7 +25,15 @@ from processing.kernels.gauss_newton import (
     workspace_of,
 )
 from processing.kernels.jit import jit
-from processing.kernels.maxima import copy_frame, filter_weights, local_maxima, matched_filter, scratch_of
+from processing.kernels.maxima import (
+    copy_frame,
+    filter_weights,
+    local_maxima,
+    matched_filter,
+    pixel_share,
+    scratch_of,
+    vertex,
+)
 from processing.kernels.rician import refit_rician
 
 STEPS = 8
@@ -39,13 +47,6 @@ SETTLED = 0.005
 """Sweeps end once no spot moves by more than this share of the PSF width, a seventh of the bound at 30 dB."""
 SAME_SPOT = 0.6
 """Two fits closer than this share of the PSF width have run into one spot."""
-
-
-@jit
-def vertex(before: np.float32, top: np.float32, after: np.float32) -> float:
-    """Where the parabola through three samples around a maximum has its top, in samples from the middle one."""
-    bend = float(before) - 2.0 * float(top) + float(after)
-    return 0.5 * (float(before) - float(after)) / bend if bend < 0.0 else 0.0
 
 
 @jit
@@ -237,7 +238,7 @@ def part_overlaps(
         count = merge_spots(residual, sigmas, spots, drop_spots(spots, count), work)
         if search == 0:
             matched_filter(residual, scaled_z, taps_x, box, scratch, filtered)
-            found = local_maxima(filtered, frame.shape[1], thresholds, peaks)
+            found = local_maxima(filtered, frame.shape[1], thresholds, pixel_share(sigmas), peaks)
             before = count
             count = fit_peaks(residual, sigmas, halves, filtered, peaks, found, spots, count, work)
     judge(frame, residual, sigmas, halves, spots, count, work)
@@ -290,11 +291,12 @@ def localize_frames(
     residual = np.empty((rows, columns), dtype=np.float32)
     peaks = np.empty((((rows + 1) // 2) * ((columns + 1) // 2), 2), dtype=np.int32)
     work = workspace_of(halves[0], halves[1])
+    share = pixel_share(sigmas)
     for f in range(first, last):
         # Read-only input would compile every inner kernel a second time: they all see this writable copy.
         copy_frame(frames[f], frame)
         matched_filter(frame, scaled_z, taps_x, box, scratch, filtered)
-        found = local_maxima(filtered, columns, thresholds, peaks)
+        found = local_maxima(filtered, columns, thresholds, share, peaks)
         # From the array: a bare 0 would compile the kernel once more.
         counts[f] = 0
         kept = fit_peaks(frame, sigmas, halves, filtered, peaks, found, spots[f], counts[f], work)

@@ -33,7 +33,9 @@ from processing.kernels.maxima import (
     local_maxima,
     matched_filter,
     padded_width,
+    pixel_share,
     scratch_of,
+    top_of,
 )
 from processing.kernels.rician import refit_rician
 from processing.point_spread import gaussian_taps
@@ -82,8 +84,32 @@ def test_of_equal_neighbours_the_first_is_the_peak() -> None:
     image = np.zeros((8, 32), dtype=np.float32)
     image[3, 4:6] = 1.0
     peaks = np.zeros((64, 2), dtype=np.int32)
-    assert local_maxima(image, 20, np.full((8, 32), 0.5, dtype=np.float32), peaks) == 1
+    assert local_maxima(image, 20, np.full((8, 32), 0.5, dtype=np.float32), 1.0, peaks) == 1
     assert peaks[0].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize(("dz", "dx"), [(0.0, 0.0), (0.5, 0.0), (0.3, -0.45), (0.5, 0.5)])
+def test_the_top_between_pixels_is_the_spot_wherever_it_lies(dz: float, dx: float) -> None:
+    """The answer to a Gaussian is one of sqrt(2) times its width; its nearest pixel keeps `pixel_share` at worst."""
+    rows, columns = np.arange(9)[:, None], np.arange(9)
+    u, v = (rows - 4 - dz) / SIGMA[0], (columns - 4 - dx) / SIGMA[1]
+    answer = np.exp(-(u**2 + v**2) / 4).astype(np.float32)
+    # Parabolas along two axes know nothing of the way between them: 3 % at worst.
+    assert top_of(answer, 4, 4) == pytest.approx(1.0, abs=0.03)
+    share = pixel_share(np.array([SIGMA]))
+    assert answer[4, 4] >= share - 1e-6
+    if dz == dx == 0.5:
+        assert answer[4, 4] == pytest.approx(share, rel=1e-5)
+
+
+def test_a_spot_between_four_pixels_is_a_peak_by_its_top() -> None:
+    rows, columns = np.arange(9)[:, None], np.arange(32)
+    answer = np.exp(-(((rows - 4.5) / SIGMA[0]) ** 2 + ((columns - 6.5) / SIGMA[1]) ** 2) / 4).astype(np.float32)
+    peaks = np.zeros((80, 2), dtype=np.int32)
+    threshold = np.full((9, 32), 0.95, dtype=np.float32)
+    assert answer.max() < 0.95
+    assert local_maxima(answer, 20, threshold, pixel_share(np.array([SIGMA])), peaks) == 1
+    assert local_maxima(answer, 20, threshold + np.float32(0.06), pixel_share(np.array([SIGMA])), peaks) == 0
 
 
 def test_a_clean_spot_is_found_exactly() -> None:
