@@ -120,18 +120,21 @@ def calibrate(
     an earlier block of the same loop.
     """
     pixels = max(amplitude_au[0].size, 1)
-    few = min(max(parameters.sample_pixels // pixels, FEWEST_SAMPLED), parameters.sample_frames)
-    found = calibrated_on(sampled(amplitude_au, few), parameters, floor_au, start)
+    many = max(parameters.sample_pixels // pixels, FEWEST_SAMPLED)
+    few = min(many, parameters.sample_frames)
+    # Where no spot stands out the first width is the last one: it rests on more frames than a fit of spots needs.
+    first = start or guessed_spread(sampled(amplitude_au, many))
+    found = calibrated_on(sampled(amplitude_au, few), parameters, floor_au, first)
     if few == parameters.sample_frames or found.spread.spots >= ENOUGH_SPOTS:
         return found
-    return calibrated_on(sampled(amplitude_au, parameters.sample_frames), parameters, floor_au, start)
+    return calibrated_on(sampled(amplitude_au, parameters.sample_frames), parameters, floor_au, first)
 
 
 def calibrated_on(
-    sample: NDArray[np.float32], parameters: LocalizationParameters, floor_au: float, start: PointSpread | None
+    sample: NDArray[np.float32], parameters: LocalizationParameters, floor_au: float, first: PointSpread
 ) -> Calibration:
-    """What a sample of frames shows."""
-    spread, spots = start or guessed_spread(sample), np.empty((0, COLUMNS + 1))
+    """What a sample of frames shows, searched with a `first` width."""
+    spread, spots = first, np.empty((0, COLUMNS + 1))
     for _ in range(WIDTH_ROUNDS):
         spots = find(sample, threshold(sample, spread, spots, parameters, floor_au), parameters)
         before, spread = spread, refined(spread, spots)
