@@ -20,9 +20,16 @@ def calibrated_on(noise: np.ndarray) -> float:
 
 
 def test_white_noise_has_no_colour() -> None:
-    # 2,000 spots in two directions know a standard deviation to 2 % (median of absolute deviations), thrice.
+    # 2,000 spots in two directions know a standard deviation to 1.1 %, thrice.
     white = np.random.default_rng(51).standard_normal((60, *SHAPE))
-    assert calibrated_on(white) == pytest.approx(1.0, abs=0.06)
+    assert calibrated_on(white) == pytest.approx(1.0, abs=0.035)
+
+
+@pytest.mark.parametrize("snr_db", [20, 30])
+def test_white_noise_of_magnitudes_has_no_colour(snr_db: float) -> None:
+    """Beside 1.1 %: a magnitude's noise under a spot is known to 2 %."""
+    colour = calibrate(scene("rice", snr_db, 60, 55).frames, LocalizationParameters()).noise_colour
+    assert colour == pytest.approx(1.0, abs=0.04)
 
 
 def test_noise_without_coarse_shapes_moves_positions_less() -> None:
