@@ -186,14 +186,14 @@ def maxima_scores(
 ) -> NDArray[np.float64]:
     """Filter answer over noise at the top of every local maximum above `lowest`."""
     frames, rows, columns = filtered.shape
-    threshold = frozen_array("threshold", np.full((rows, columns), lowest, dtype=np.float32), np.float32, 2)
+    share = pixel_share(spread.sigma_px.copy())
+    level = frozen_array("level", np.full((rows, columns), share * lowest, dtype=np.float32), np.float32, 2)
     peaks = np.empty((((rows + 1) // 2) * ((columns + 1) // 2), 2), dtype=np.int32)
     safe = np.where(noise.scale_au > 0, noise.scale_au, np.inf).astype(np.float32)
-    share = pixel_share(spread.sigma_px.copy())
     scores = []
     for frame in range(frames):
         score = filtered[frame] / safe
-        scores.append(tops_of(score, peaks[: local_maxima(score, columns, threshold, share, peaks)]))
+        scores.append(tops_of(score, peaks[: local_maxima(score, columns, level, share, peaks)]))
     return np.concatenate(scores) if scores else np.empty(0)
 
 

@@ -41,7 +41,7 @@ from processing.kernels.gauss_newton import (
     X,
     Z,
 )
-from processing.kernels.jit import in_blocks, side_by_side
+from processing.kernels.jit import in_blocks
 from processing.kernels.localization import localize_frames, subtract_spots
 from processing.kernels.maxima import BLOCK_FRAMES, matched_filter_stack
 from processing.point_spread import LARGEST_SIGMA_PX, SMALLEST_SIGMA_PX, PointSpread, guessed_spread
@@ -258,6 +258,8 @@ def find(
     while first < len(frames):
         last = min(first + max(SPOT_BYTES // (capacity * COLUMNS * 8), 1), len(frames))
         spots, counts = find_at_most(frames[first:last], calibration, parameters, capacity)
+        if counts.min() < 0:
+            raise InvalidValueError("amplitude_au must be finite: masked pixels are filled before (fill_masked)")
         if counts.max() > capacity // 2 and capacity < most:
             # Spots may have been turned away for want of room: once more with enough.
             capacity = min(4 * capacity, most)
@@ -300,9 +302,6 @@ def localize(
     frames = np.ascontiguousarray(frozen_array("amplitude_au", amplitude_au, np.float32, 3))
     if not len(frames):
         return no_localizations()
-    blocks = (frames[first : first + BLOCK_FRAMES] for first in range(0, len(frames), BLOCK_FRAMES))
-    if not all(side_by_side(finite, blocks)):
-        raise InvalidValueError("amplitude_au must be finite: masked pixels are filled before (fill_masked)")
     spots = find(frames, calibration, parameters)
     # A spot's own residual follows local disturbance, the pooled one is steady: weighted by what each rests on.
     own = spots[:, NOISE] ** 2 / calibration.spread.residual_share()
@@ -324,11 +323,6 @@ def localize(
         amplitude_au=spots[:, AMPLITUDE].astype(np.float32),
         sigma_mm=sigma.astype(np.float32),
     )
-
-
-def finite(frames: NDArray[np.float32]) -> bool:
-    """The smallest and largest value show NaN and infinity at a fraction of a look at every pixel."""
-    return bool(np.isfinite(frames.min()) and np.isfinite(frames.max()))
 
 
 def repositioned(

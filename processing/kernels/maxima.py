@@ -242,29 +242,28 @@ def pixel_share(sigmas: NDArray[np.float64]) -> float:
 def local_maxima(
     filtered: NDArray[np.float32],
     columns: int,
-    threshold: NDArray[np.float32],
+    lowest: NDArray[np.float32],
     share: float,
     peaks: NDArray[np.int32],
 ) -> int:
-    """Write (row, column) of pixels that top their eight neighbours, `top_of` above `threshold`; return how many.
+    """Write (row, column) of pixels that top their eight neighbours, `top_of` above the threshold; return how many.
 
-    filtered, threshold: (z, width), of which `columns` count. `share`: what is left of a top on the nearest pixel;
-    pixels below that share of the threshold are not looked at. Of equal neighbours the first in reading order wins, so
-    no two peaks touch and ceil(z / 2) * ceil(x / 2) rows of `peaks` always suffice. The outermost pixels are no peaks:
-    a spot whose top lies there is half outside.
+    filtered, lowest: (z, width), of which `columns` count. lowest: `share` of the threshold, what is left of a top that
+    high on the nearest pixel at worst. Of equal neighbours the first in reading order wins, so no two peaks touch and
+    ceil(z / 2) * ceil(x / 2) rows of `peaks` always suffice. The outermost pixels are no peaks: a spot whose top lies
+    there is half outside.
     """
     found = 0
-    lowest = np.float32(share)
     # One byte a pixel, eight read at once: the comparisons have no branch and run as vectors, and few words hold any.
     flags = np.zeros(padded_width(columns), dtype=np.bool_)
     words = flags.view(np.uint64)
     for i in range(1, filtered.shape[0] - 1):
-        line, level, above, below = filtered[i, 1:], threshold[i, 1:], filtered[i - 1, 1:], filtered[i + 1, 1:]
+        line, level, above, below = filtered[i, 1:], lowest[i, 1:], filtered[i - 1, 1:], filtered[i + 1, 1:]
         left, right = filtered[i], filtered[i, 2:]
         for j in range(columns - 2):
             value = line[j]
             flags[j] = (
-                (value > lowest * level[j])
+                (value > level[j])
                 & (value > left[j])
                 & (value >= right[j])
                 & (value > above[j])
@@ -281,7 +280,7 @@ def local_maxima(
                     and value > filtered[i - 1, j + 2]
                     and value >= filtered[i + 1, j]
                     and value >= filtered[i + 1, j + 2]
-                    and top_of(filtered, i, j + 1) > threshold[i, j + 1]
+                    and share * top_of(filtered, i, j + 1) > lowest[i, j + 1]
                 ):
                     peaks[found, 0] = i
                     peaks[found, 1] = j + 1

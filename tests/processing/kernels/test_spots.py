@@ -108,8 +108,9 @@ def test_a_spot_between_four_pixels_is_a_peak_by_its_top() -> None:
     peaks = np.zeros((80, 2), dtype=np.int32)
     threshold = np.full((9, 32), 0.95, dtype=np.float32)
     assert answer.max() < 0.95
-    assert local_maxima(answer, 20, threshold, pixel_share(np.array([SIGMA])), peaks) == 1
-    assert local_maxima(answer, 20, threshold + np.float32(0.06), pixel_share(np.array([SIGMA])), peaks) == 0
+    share = np.float32(pixel_share(np.array([SIGMA])))
+    assert local_maxima(answer, 20, share * threshold, share, peaks) == 1
+    assert local_maxima(answer, 20, share * (threshold + np.float32(0.06)), share, peaks) == 0
 
 
 def test_a_clean_spot_is_found_exactly() -> None:
@@ -154,7 +155,7 @@ def test_a_far_neighbour_costs_nothing_and_a_near_one_a_lot() -> None:
         spots = np.zeros((2, COLUMNS))
         spots[:, [AMPLITUDE, OVERLAP, VAR_Z, VAR_X]] = 1.0
         spots[1, X] = distance * 2.0
-        charge_neighbours(spots, 2, np.full((1, 2), 2.0))
+        charge_neighbours(spots, 2, np.full((1, 2), 2.0), True)
         columns = []
         for x in (0.0, distance * 2.0):
             g = np.exp(-(grid[:, None] ** 2 + (grid[None, :] - x) ** 2) / 8)
