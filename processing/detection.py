@@ -176,8 +176,8 @@ def choose_sigma(
     scores = np.sort(maxima_scores(filtered, noise, spread, float(with_skewness(low, noise.skewness))))
     above = scores.size - np.searchsorted(scores, with_skewness(levels, noise.skewness))
     gain = above - 2 * noise_maxima_per_pixel(levels, spread) * filtered.size
-    # A gain within the counting noise of the maxima is none: the strict level stands in noise alone.
-    better = gain > gain[-1] + 3 * np.sqrt(max(float(above[-1]), above.max()))
+    # A gain within the counting noise of the maxima in between is none: the strict level stands in noise alone.
+    better = gain > gain[-1] + 3 * np.sqrt(above - above[-1])
     return float(levels[int(np.argmax(gain))]) if better.any() else strictest
 
 
