@@ -45,7 +45,7 @@ from processing.kernels.jit import in_blocks
 from processing.kernels.localization import localize_frames, subtract_spots
 from processing.kernels.maxima import BLOCK_FRAMES, matched_filter_stack
 from processing.point_spread import LARGEST_SIGMA_PX, SMALLEST_SIGMA_PX, PointSpread, guessed_spread
-from processing.position_error import noise_colour, unseen_neighbours
+from processing.position_error import excess_of_fitted_amplitude, noise_colour, unseen_neighbours
 
 CLEAR_SCORE = 8.0
 """Spots this clear make the width: at 8 standard errors their own width is known to about 10 % each."""
@@ -311,7 +311,7 @@ def localize(
     if parameters.method != "gaussian":
         spots = repositioned(frames, spots, calibration.spread, parameters.method == "radial symmetry")
         variance = np.full(len(spots), np.nan)
-    variance = variance * calibration.noise_colour**2
+    variance = variance * calibration.noise_colour**2 * excess_of_fitted_amplitude(spots[:, SCORE])
     width = calibration.spread.sigma_px[spots[:, PEAK_Z].astype(np.int64)]
     var_z, var_x = variance * spots[:, VAR_Z], variance * spots[:, VAR_X]
     var_z, var_x = var_z + calibration.unseen * width[:, 0] ** 2, var_x + calibration.unseen * width[:, 1] ** 2
