@@ -32,9 +32,9 @@ FAINTEST_SCORE = 3.0
 def excess_of_fitted_amplitude(score: NDArray[np.float64]) -> NDArray[np.float64]:
     """By how much a variance that was taken from fitted amplitudes, `score` of their standard errors, is too small.
 
-    The largest answer over two coordinates is fitted: its square holds, in squares of its standard error, one of its own
-    noise and two of the coordinates' beside the true amplitude (chi square of three freedoms). A position's standard
-    error is 1.9 % too small for it at 15 dB.
+    The largest answer over two coordinates is fitted: beside the true amplitude its square holds three squares of its
+    standard error, one of its own noise and two of the coordinates' (chi square of three freedoms). A position's
+    standard error is 1.9 % too small for it at 15 dB.
     """
     return np.asarray(1.0 / (1.0 - 3.0 / np.maximum(score, FAINTEST_SCORE) ** 2))
 
