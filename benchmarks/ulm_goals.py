@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.accuracy.ulm_readings import HELD_OUT_SEEDS, Reading, link_jaccard, read
+from tests.accuracy.ulm_readings import HELD_OUT_SEEDS, LOCALIZER_SEEDS, Reading, link_jaccard, read
 from tests.accuracy.ulm_scenes import Screen, clinical_scene, link_scene, scene
 
 Measure = Callable[[Reading], float]
@@ -69,7 +69,8 @@ SCREENS: dict[str, tuple[Screen, float]] = {
 
 
 def main() -> None:
-    seeds = HELD_OUT_SEEDS[: int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else len(HELD_OUT_SEEDS)]
+    count = int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else len(HELD_OUT_SEEDS)
+    seeds = LOCALIZER_SEEDS[:count]
     for (kind, snr_db), goals in SPOTS.items():
         print(f"{kind}, {snr_db:g} dB, {len(seeds)} x 500 frames", flush=True)
         shown(goals, [read(scene(kind, snr_db, 500, seed)) for seed in seeds])
@@ -80,7 +81,7 @@ def main() -> None:
     for speed_px, gate_px, limit in (((0.2, 1.5), 1.8, 0.99), ((1.0, 5.0), 5.5, 0.97)):
         print(f"links, {speed_px[0]:g} to {speed_px[1]:g} px a frame, {len(seeds)} x 1000 frames", flush=True)
         for gap in (0, 1):
-            values = [link_jaccard(link_scene(1000, speed_px, seed), gap, gate_px) for seed in seeds]
+            values = [link_jaccard(link_scene(1000, speed_px, seed), gap, gate_px) for seed in HELD_OUT_SEEDS[:count]]
             print(Goal(f"J of links, gaps of {gap}", lambda _: 0.0, low=limit).line(values), flush=True)
 
 

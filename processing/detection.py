@@ -18,7 +18,7 @@ from scipy.special import ive
 
 from processing.frozen_arrays import frozen_array
 from processing.kernels.jit import side_by_side
-from processing.kernels.maxima import local_maxima, padded_width
+from processing.kernels.maxima import local_maxima, padded_width, pixel_share, tops_of
 from processing.kernels.rician import TABLE_STEP
 from processing.point_spread import PointSpread
 
@@ -173,25 +173,27 @@ def choose_sigma(
     )
     low = min(parameters.loosest_sigma, strictest)
     levels = np.linspace(low, strictest, 41)
-    scores = np.sort(maxima_scores(filtered, noise, float(with_skewness(low, noise.skewness))))
+    scores = np.sort(maxima_scores(filtered, noise, spread, float(with_skewness(low, noise.skewness))))
     above = scores.size - np.searchsorted(scores, with_skewness(levels, noise.skewness))
     gain = above - 2 * noise_maxima_per_pixel(levels, spread) * filtered.size
-    # A gain within the counting noise of the maxima is none: the strict level stands in noise alone.
-    better = gain > gain[-1] + 3 * np.sqrt(max(float(above[-1]), above.max()))
+    # A gain within the counting noise of the maxima in between is none: the strict level stands in noise alone.
+    better = gain > gain[-1] + 3 * np.sqrt(above - above[-1])
     return float(levels[int(np.argmax(gain))]) if better.any() else strictest
 
 
-def maxima_scores(filtered: NDArray[np.float32], noise: NoiseFloor, lowest: float) -> NDArray[np.float64]:
-    """Filter answer over noise at every local maximum above `lowest`."""
+def maxima_scores(
+    filtered: NDArray[np.float32], noise: NoiseFloor, spread: PointSpread, lowest: float
+) -> NDArray[np.float64]:
+    """Filter answer over noise at the top of every local maximum above `lowest`."""
     frames, rows, columns = filtered.shape
-    threshold = frozen_array("threshold", np.full((rows, columns), lowest, dtype=np.float32), np.float32, 2)
+    share = pixel_share(spread.sigma_px.copy())
+    level = frozen_array("level", np.full((rows, columns), share * lowest, dtype=np.float32), np.float32, 2)
     peaks = np.empty((((rows + 1) // 2) * ((columns + 1) // 2), 2), dtype=np.int32)
     safe = np.where(noise.scale_au > 0, noise.scale_au, np.inf).astype(np.float32)
     scores = []
     for frame in range(frames):
         score = filtered[frame] / safe
-        found = local_maxima(score, columns, threshold, peaks)
-        scores.append(score[peaks[:found, 0], peaks[:found, 1]].astype(np.float64))
+        scores.append(tops_of(score, peaks[: local_maxima(score, columns, level, share, peaks)]))
     return np.concatenate(scores) if scores else np.empty(0)
 
 

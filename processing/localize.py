@@ -41,11 +41,11 @@ from processing.kernels.gauss_newton import (
     X,
     Z,
 )
-from processing.kernels.jit import in_blocks, side_by_side
+from processing.kernels.jit import in_blocks
 from processing.kernels.localization import localize_frames, subtract_spots
 from processing.kernels.maxima import BLOCK_FRAMES, matched_filter_stack
 from processing.point_spread import LARGEST_SIGMA_PX, SMALLEST_SIGMA_PX, PointSpread, guessed_spread
-from processing.position_error import noise_colour, unseen_neighbours
+from processing.position_error import excess_of_fitted_amplitude, noise_colour, unseen_neighbours
 
 CLEAR_SCORE = 8.0
 """Spots this clear make the width: at 8 standard errors their own width is known to about 10 % each."""
@@ -120,18 +120,21 @@ def calibrate(
     an earlier block of the same loop.
     """
     pixels = max(amplitude_au[0].size, 1)
-    few = min(max(parameters.sample_pixels // pixels, FEWEST_SAMPLED), parameters.sample_frames)
-    found = calibrated_on(sampled(amplitude_au, few), parameters, floor_au, start)
+    many = max(parameters.sample_pixels // pixels, FEWEST_SAMPLED)
+    few = min(many, parameters.sample_frames)
+    # Where no spot stands out the first width is the last one: it rests on more frames than a fit of spots needs.
+    first = start or guessed_spread(sampled(amplitude_au, many))
+    found = calibrated_on(sampled(amplitude_au, few), parameters, floor_au, first)
     if few == parameters.sample_frames or found.spread.spots >= ENOUGH_SPOTS:
         return found
-    return calibrated_on(sampled(amplitude_au, parameters.sample_frames), parameters, floor_au, start)
+    return calibrated_on(sampled(amplitude_au, parameters.sample_frames), parameters, floor_au, first)
 
 
 def calibrated_on(
-    sample: NDArray[np.float32], parameters: LocalizationParameters, floor_au: float, start: PointSpread | None
+    sample: NDArray[np.float32], parameters: LocalizationParameters, floor_au: float, first: PointSpread
 ) -> Calibration:
-    """What a sample of frames shows."""
-    spread, spots = start or guessed_spread(sample), np.empty((0, COLUMNS + 1))
+    """What a sample of frames shows, searched with a `first` width."""
+    spread, spots = first, np.empty((0, COLUMNS + 1))
     for _ in range(WIDTH_ROUNDS):
         spots = find(sample, threshold(sample, spread, spots, parameters, floor_au), parameters)
         before, spread = spread, refined(spread, spots)
@@ -255,6 +258,8 @@ def find(
     while first < len(frames):
         last = min(first + max(SPOT_BYTES // (capacity * COLUMNS * 8), 1), len(frames))
         spots, counts = find_at_most(frames[first:last], calibration, parameters, capacity)
+        if counts.min() < 0:
+            raise InvalidValueError("amplitude_au must be finite: masked pixels are filled before (fill_masked)")
         if counts.max() > capacity // 2 and capacity < most:
             # Spots may have been turned away for want of room: once more with enough.
             capacity = min(4 * capacity, most)
@@ -297,9 +302,6 @@ def localize(
     frames = np.ascontiguousarray(frozen_array("amplitude_au", amplitude_au, np.float32, 3))
     if not len(frames):
         return no_localizations()
-    blocks = (frames[first : first + BLOCK_FRAMES] for first in range(0, len(frames), BLOCK_FRAMES))
-    if not all(side_by_side(finite, blocks)):
-        raise InvalidValueError("amplitude_au must be finite: masked pixels are filled before (fill_masked)")
     spots = find(frames, calibration, parameters)
     # A spot's own residual follows local disturbance, the pooled one is steady: weighted by what each rests on.
     own = spots[:, NOISE] ** 2 / calibration.spread.residual_share()
@@ -309,7 +311,7 @@ def localize(
     if parameters.method != "gaussian":
         spots = repositioned(frames, spots, calibration.spread, parameters.method == "radial symmetry")
         variance = np.full(len(spots), np.nan)
-    variance = variance * calibration.noise_colour**2
+    variance = variance * calibration.noise_colour**2 * excess_of_fitted_amplitude(spots[:, SCORE])
     width = calibration.spread.sigma_px[spots[:, PEAK_Z].astype(np.int64)]
     var_z, var_x = variance * spots[:, VAR_Z], variance * spots[:, VAR_X]
     var_z, var_x = var_z + calibration.unseen * width[:, 0] ** 2, var_x + calibration.unseen * width[:, 1] ** 2
@@ -321,11 +323,6 @@ def localize(
         amplitude_au=spots[:, AMPLITUDE].astype(np.float32),
         sigma_mm=sigma.astype(np.float32),
     )
-
-
-def finite(frames: NDArray[np.float32]) -> bool:
-    """The smallest and largest value show NaN and infinity at a fraction of a look at every pixel."""
-    return bool(np.isfinite(frames.min()) and np.isfinite(frames.max()))
 
 
 def repositioned(

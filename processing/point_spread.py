@@ -81,22 +81,43 @@ def uniform_spread(rows: int, sigma_z_px: float, sigma_x_px: float) -> PointSpre
 
 
 def guessed_spread(frames: NDArray[np.float32]) -> PointSpread:
-    """A first width from the autocorrelation of frames minus their temporal mean, (frame, z, x).
-
-    A sum of Gaussians of width s correlates as exp(-lag^2 / 4 s^2); lag 0 also holds the noise and is left out.
-    """
+    """A first width from the autocorrelation of frames minus their temporal mean, (frame, z, x)."""
     signal = frames - frames.mean(axis=0) if len(frames) > 4 else frames - np.median(frames)
-    widths = []
-    for axis in (1, 2):
-        size = signal.shape[axis]
-        moved = np.moveaxis(signal, axis, 2)
-        lags = np.arange(1, min(3 * int(LARGEST_SIGMA_PX), size // 2))
-        correlation = np.array([np.mean(moved[..., lag:] * moved[..., :-lag]) for lag in lags]) if len(lags) else lags
-        falling = correlation > 0.3 * correlation[0] if len(lags) else np.zeros(0, dtype=bool)
-        upto = int(np.argmin(falling)) if not falling.all() else len(falling)
-        if upto < 2:
-            widths.append(1.0)
-            continue
-        slope = np.polyfit(lags[:upto] ** 2.0, np.log(correlation[:upto]), 1)[0]
-        widths.append(float(np.sqrt(-0.25 / slope)) if slope < 0 else LARGEST_SIGMA_PX)
-    return uniform_spread(frames.shape[1], *widths)
+    return uniform_spread(frames.shape[1], *(correlation_width(short_correlation(signal, axis)) for axis in (1, 2)))
+
+
+def short_correlation(signal: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
+    """Autocorrelation at lags 1, 2, ... up to 2.5 times the one at which a third is left: there a Gaussian has 2 %.
+
+    Lag 0 also holds the noise and is left out. Empty where hardly anything is left at lag 2.
+    """
+    moved = np.moveaxis(signal, axis, 2)
+    furthest = min(3 * int(LARGEST_SIGMA_PX), moved.shape[2] // 2)
+    found: list[float] = []
+    last = furthest
+    for lag in range(1, furthest):
+        if lag > last:
+            break
+        found.append(float(np.mean(moved[..., lag:] * moved[..., :-lag])))
+        if last == furthest and not found[-1] > found[0] / 3:
+            if lag < 3:
+                return np.empty(0)
+            third = lag - 1 + (found[-2] - found[0] / 3) / (found[-2] - found[-1])
+            last = min(round(2.5 * third), furthest - 1)
+    return np.array(found)
+
+
+def correlation_width(correlation: NDArray[np.float64]) -> float:
+    """The width s of the a exp(-lag^2 / 4 s^2) + c, a sum of Gaussians, nearest to a correlation at lags 1, 2, ...
+
+    c is what all these lags share: slow light, or the gap around bubbles that keep apart (7 px apart they would
+    otherwise look 4 % narrower). The best a and c are those of a straight line, so the best s correlates best. 1 where
+    there are too few lags to tell.
+    """
+    if len(correlation) < 4:
+        return 1.0
+    widths = np.geomspace(SMALLEST_SIGMA_PX, LARGEST_SIGMA_PX, 512)
+    shapes = np.exp(-(np.arange(1, len(correlation) + 1) ** 2) / (4 * widths[:, None] ** 2))
+    shapes -= shapes.mean(axis=1, keepdims=True)
+    match = shapes @ correlation / np.sqrt((shapes**2).sum(axis=1))
+    return float(widths[int(np.argmax(match))])

@@ -1,7 +1,7 @@
-"""What a position's standard error holds beside white noise: coding noise has a colour, and the nearest neighbours of
-all are not seen as two.
+"""What a position's standard error holds beside white noise: coding noise has a colour, the nearest neighbours of all
+are not seen as two, and a fitted amplitude is larger than the true one.
 
-Both are measured on the sample that the PSF is measured on, once a block.
+The first two are measured on the sample that the PSF is measured on, once a block.
 """
 
 from __future__ import annotations
@@ -11,22 +11,32 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.special import ive
 
+from processing.detection import clipped_std
 from processing.kernels.gauss_newton import AMPLITUDE, COLUMNS, OVERLAP, PEAK_X, PEAK_Z, X, Z
 from processing.point_spread import PointSpread
 
 MOST_SPOTS = 2000
 """The share of one in a hundred in the standard deviation that so many leave is below what calibration is good for."""
-STEADY_SPOTS = 20.0
-"""So many spots must speak for a colour before it counts half: below, noise is taken for white."""
-OUTSIDE = 0.96
-"""Scatter along the two shapes over the noise under the position in magnitudes that no coder touched, beside what is
-known (`_scatter_of_magnitudes`): .93 to .98 (Rician 20 dB, 8-bit logarithmic at 60 and 40 dB; seeds 42 to 45)."""
 RING = (2.0, 5.0)
 """PSF widths: nearer, neighbours begin to be missed; further, they say less about the nearest."""
 UNSEEN_SHIFT = 0.35
 """Variance in one axis, in squares of the PSF width, that neighbours too near to be told add, over their number in an
 area of one PSF width squared: .27 to .45 from 30 to 15 dB (`flow` scenes of 10 to 60 bubbles, seed 41). Two that merge
 below 1.2 widths and lie half their distance off the middle would give pi 1.2^4 / 16 = .41."""
+
+
+FAINTEST_SCORE = 3.0
+"""Below, what is left of a squared amplitude is not known to half of it."""
+
+
+def excess_of_fitted_amplitude(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By how much a variance that was taken from fitted amplitudes, `score` of their standard errors, is too small.
+
+    The largest answer over two coordinates is fitted: beside the true amplitude its square holds three squares of its
+    standard error, one of its own noise and two of the coordinates' (chi square of three freedoms). A position's
+    standard error is 1.9 % too small for it at 15 dB.
+    """
+    return np.asarray(1.0 / (1.0 - 3.0 / np.maximum(score, FAINTEST_SCORE) ** 2))
 
 
 def noise_colour(
@@ -44,13 +54,15 @@ def noise_colour(
     along = _projected(frames, spread, alone[:: max(len(alone) // MOST_SPOTS, 1)])
     if along is None or not np.isfinite(spread.noise_au):
         return 1.0
-    centred = np.abs(along - np.median(along, axis=0))
     # Two bubbles in one spot are long in one direction: they are the tail of the scatter, not its middle.
-    scatter = float(np.sqrt(np.mean((1.4826 * np.median(centred, axis=0)) ** 2)))
+    scatter = float(np.sqrt(np.mean([clipped_std(shape) ** 2 for shape in along.T])))
     amplitude = float(np.median(alone[:, AMPLITUDE]))
-    expected = OUTSIDE * _scatter_of_magnitudes(amplitude / rician_au) if rician_au > 0 else 1.0
-    measured, count = scatter / spread.noise_au / expected, float(len(along))
-    return float(np.sqrt((count * measured**2 + STEADY_SPOTS) / (count + STEADY_SPOTS)))
+    expected = _scatter_of_magnitudes(amplitude / rician_au) if rician_au > 0 else 1.0
+    excess = (scatter / spread.noise_au / expected) ** 2 - 1.0
+    # A variance is known from n values to a share of sqrt(2 / n): noise is white as far as that explains the excess
+    # (James and Stein 1961), so that the colour of white noise does not scatter as its measurement does.
+    chance = 2.0 / along.size * max(1.0, 1.0 + excess) ** 2
+    return float(np.sqrt(1.0 + excess - chance / excess)) if excess**2 > chance else 1.0
 
 
 def _projected(
@@ -81,15 +93,15 @@ def _projected(
 
 
 def _scatter_of_magnitudes(amplitude: float) -> float:
-    """Scatter along the two shapes over that along g u and g v under a spot of so many noises, noise Rician."""
+    """Scatter along the two shapes, in noises of one part, under a spot of so many noises, noise Rician."""
     at = np.arange(-4, 4.01, 0.25)
     u, v = at[:, None], at[None, :]
     squared = np.exp(-(u**2 + v**2))
     half = amplitude**2 * squared / 4
     mean = np.sqrt(np.pi / 2) * ((1 + 2 * half) * ive(0, half) + 2 * half * ive(1, half))
     variance = 2 + 4 * half - mean**2
-    further, near = squared * ((u * v) ** 2 + (u**2 - v**2) ** 2 / 4), squared * (u**2 + v**2)
-    return float(np.sqrt((further * variance).sum() / further.sum() / ((near * variance).sum() / near.sum())))
+    shapes = squared * ((u * v) ** 2 + (u**2 - v**2) ** 2 / 4)
+    return float(np.sqrt((shapes * variance).sum() / shapes.sum()))
 
 
 def unseen_neighbours(spread: PointSpread, spots: NDArray[np.float64]) -> float:

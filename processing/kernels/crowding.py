@@ -15,8 +15,8 @@ from processing.kernels.jit import jit
 
 
 @jit
-def charge_neighbours(spots: NDArray[np.float64], count: int, sigmas: NDArray[np.float64]) -> None:
-    """Widen VAR_* and lower SCORE of overlapping spots by what neighbours leave; SCORE 0 where nothing is left."""
+def charge_neighbours(spots: NDArray[np.float64], count: int, sigmas: NDArray[np.float64], widen: bool) -> None:
+    """Widen VAR_* (`widen`) or lower SCORE of overlapping spots by what neighbours leave; SCORE 0 where nothing is."""
     left = np.empty((3, 3))
     cross = np.empty((3, 3))
     for k in range(count):
@@ -45,8 +45,10 @@ def charge_neighbours(spots: NDArray[np.float64], count: int, sigmas: NDArray[np
         minor = a * d - b * b
         determinant = a * (d * f - e * e) - b * (b * f - c * e) + c * (b * e - c * d)
         if not (a > 0.0 and minor > 0.0 and determinant > 1e-9):
-            spots[k, SCORE] = 0.0
-            continue
-        spots[k, SCORE] /= np.sqrt((d * f - e * e) / determinant)
-        spots[k, VAR_Z] *= 0.5 * (a * f - c * c) / determinant
-        spots[k, VAR_X] *= 0.5 * minor / determinant
+            if not widen:
+                spots[k, SCORE] = 0.0
+        elif widen:
+            spots[k, VAR_Z] *= 0.5 * (a * f - c * c) / determinant
+            spots[k, VAR_X] *= 0.5 * minor / determinant
+        else:
+            spots[k, SCORE] /= np.sqrt((d * f - e * e) / determinant)

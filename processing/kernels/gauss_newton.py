@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from processing.kernels.jit import jit
 
-Z, X, AMPLITUDE, VAR_Z, VAR_X, SCORE, NOISE, CURVE_Z, CURVE_X, OVERLAP, PEAK_Z, PEAK_X, BACKGROUND = range(13)
-COLUMNS = 13
+Z, X, AMPLITUDE, VAR_Z, VAR_X, SCORE, NOISE, CURVE_Z, CURVE_X, OVERLAP, PEAK_Z, PEAK_X, BACKGROUND, MOVED = range(14)
+COLUMNS = 14
 """Columns of a spot, float64, in pixels.
 
 VAR_Z, VAR_X: variance of the position for unit pixel noise. SCORE: amplitude over its own standard error, noise taken
 from the window's residual. NOISE: pixel noise under the spot, from the residual weighted by the information it costs.
 CURVE_Z, CURVE_X: what the residual asks the PSF width to grow by. OVERLAP: 1 where neighbours were subtracted.
-PEAK_Z, PEAK_X: the pixel that the window is centred on.
+PEAK_Z, PEAK_X: the pixel that the window is centred on. MOVED: by how many PSF widths the last refit moved it, 1 where
+it has had none since it or a neighbour came or went.
 """
 SMALL_STEP = 5e-3
 """A step below this share of the PSF width is the last. Each step shrinks the error to a tenth to a third, so less than

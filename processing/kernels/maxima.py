@@ -209,21 +209,56 @@ def matched_filter_stack(
 
 
 @jit
-def local_maxima(
-    filtered: NDArray[np.float32], columns: int, threshold: NDArray[np.float32], peaks: NDArray[np.int32]
-) -> int:
-    """Write (row, column) of pixels above `threshold` that top their eight neighbours; return how many.
+def vertex(before: np.float32, top: np.float32, after: np.float32) -> float:
+    """Where the parabola through three samples around a maximum has its top, in samples from the middle one."""
+    bend = float(before) - 2.0 * float(top) + float(after)
+    return 0.5 * (float(before) - float(after)) / bend if bend < 0.0 else 0.0
 
-    filtered, threshold: (z, width), of which `columns` count. Of equal neighbours the first in reading order wins, so
-    no two peaks touch and ceil(z / 2) * ceil(x / 2) rows of `peaks` always suffice. The outermost pixels are no peaks:
-    a spot whose top lies there is half outside.
+
+@jit
+def top_of(filtered: NDArray[np.float32], i: int, j: int) -> float:
+    """What the parabolas along both axes through a peak pixel, not at the border, rise to between the pixels."""
+    middle, above, below = filtered[i, j], filtered[i - 1, j], filtered[i + 1, j]
+    left, right = filtered[i, j - 1], filtered[i, j + 1]
+    rise_z = float(above - below) * vertex(above, middle, below)
+    rise_x = float(left - right) * vertex(left, middle, right)
+    return float(middle) - 0.25 * (rise_z + rise_x)
+
+
+@jit
+def pixel_share(sigmas: NDArray[np.float64]) -> float:
+    """What is left of the top of a spot's answer on the nearest pixel, at worst half a pixel away in both axes.
+
+    sigmas: (z, 2). The answer to a Gaussian falls as exp(-d^2 / 4 sigma^2).
+    """
+    narrowest = 1.0
+    for i in range(len(sigmas)):
+        inverse = 1.0 / (sigmas[i, 0] * sigmas[i, 0]) + 1.0 / (sigmas[i, 1] * sigmas[i, 1])
+        narrowest = min(narrowest, np.exp(-inverse / 16.0))
+    return narrowest
+
+
+@jit
+def local_maxima(
+    filtered: NDArray[np.float32],
+    columns: int,
+    lowest: NDArray[np.float32],
+    share: float,
+    peaks: NDArray[np.int32],
+) -> int:
+    """Write (row, column) of pixels that top their eight neighbours, `top_of` above the threshold; return how many.
+
+    filtered, lowest: (z, width), of which `columns` count. lowest: `share` of the threshold, what is left of a top that
+    high on the nearest pixel at worst. Of equal neighbours the first in reading order wins, so no two peaks touch and
+    ceil(z / 2) * ceil(x / 2) rows of `peaks` always suffice. The outermost pixels are no peaks: a spot whose top lies
+    there is half outside.
     """
     found = 0
     # One byte a pixel, eight read at once: the comparisons have no branch and run as vectors, and few words hold any.
     flags = np.zeros(padded_width(columns), dtype=np.bool_)
     words = flags.view(np.uint64)
     for i in range(1, filtered.shape[0] - 1):
-        line, level, above, below = filtered[i, 1:], threshold[i, 1:], filtered[i - 1, 1:], filtered[i + 1, 1:]
+        line, level, above, below = filtered[i, 1:], lowest[i, 1:], filtered[i - 1, 1:], filtered[i + 1, 1:]
         left, right = filtered[i], filtered[i, 2:]
         for j in range(columns - 2):
             value = line[j]
@@ -245,8 +280,18 @@ def local_maxima(
                     and value > filtered[i - 1, j + 2]
                     and value >= filtered[i + 1, j]
                     and value >= filtered[i + 1, j + 2]
+                    and share * top_of(filtered, i, j + 1) > lowest[i, j + 1]
                 ):
                     peaks[found, 0] = i
                     peaks[found, 1] = j + 1
                     found += 1
     return found
+
+
+@jit
+def tops_of(filtered: NDArray[np.float32], peaks: NDArray[np.int32]) -> NDArray[np.float64]:
+    """`top_of` each of these peaks (row, column)."""
+    tops = np.empty(len(peaks))
+    for k in range(len(peaks)):
+        tops[k] = top_of(filtered, int(peaks[k, 0]), int(peaks[k, 1]))
+    return tops

@@ -16,6 +16,7 @@ from processing.kernels.gauss_newton import (
     BACKGROUND,
     CURVE_X,
     CURVE_Z,
+    NOISE,
     PEAK_X,
     PEAK_Z,
     SMALL_STEP,
@@ -87,7 +88,10 @@ def refit_rician(
     spot: NDArray[np.float64],
     work: Workspace,
 ) -> None:
-    """Move a fitted spot to its Rician optimum; VAR_* and CURVE_* follow. Unchanged where that does not converge.
+    """Move a fitted spot to its Rician optimum; VAR_*, NOISE and CURVE_* follow. Unchanged where it does not converge.
+
+    NOISE: the noise of one part that the slopes of the likelihood scatter by, over the information they should have:
+    VAR_* times its square is then the error of the position whatever the noise (Huber 1967; White 1982).
 
     table (level, 2): I1 / I0, and the information on a signal, both at 0, TABLE_STEP, ...; beyond its end the ratio is
     1 - 1 / 2x - 1 / 8x^2 - 1 / 8x^3 and the information 1.
@@ -103,7 +107,7 @@ def refit_rician(
     end = (len(table) - 2) * TABLE_STEP
     # Parameters: z, x, amplitude, background; the two widths ride along in the last pass.
     normal, right, slopes, system = np.empty((6, 6)), np.empty(6), np.empty(6), np.empty((6, 9))
-    last = False
+    last, scattered, informed = False, 0.0, 0.0
     for step in range(STEPS + 1):
         last = last or step == STEPS
         size = 6 if last else 4
@@ -135,6 +139,9 @@ def refit_rician(
                     v = (j0 + m - x) / sigma_x
                     slopes[4] = amplitude * g * u * u / sigma_z
                     slopes[5] = amplitude * g * v * v / sigma_x
+                    counts = slopes[0] * slopes[0] + slopes[1] * slopes[1]
+                    scattered += counts * pull * pull
+                    informed += counts * weight
                 for p in range(size):
                     right[p] += slopes[p] * pull
                     weighted = weight * slopes[p]
@@ -153,7 +160,7 @@ def refit_rician(
         if not (amplitude > 0.0 and abs(z - spot[Z]) < sigma_z and abs(x - spot[X]) < sigma_x):
             return
         last = abs(step_z) < SMALL_STEP * sigma_z and abs(step_x) < SMALL_STEP * sigma_x
-    spot[VAR_Z], spot[VAR_X] = system[0, 5], system[1, 6]
+    spot[VAR_Z], spot[VAR_X], spot[NOISE] = system[0, 5], system[1, 6], np.sqrt(scattered / informed)
     spot[Z], spot[X] = z, x
     fill_system(system, normal, right, np.int64(6))
     if eliminate(system, np.int64(6), np.int64(9)):

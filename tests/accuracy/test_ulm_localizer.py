@@ -1,7 +1,7 @@
 """The localizer against the Cramer-Rao bound, on the benchmark scene of docs/super-resolution.md.
 
 `make test` runs 60 frames (1,800 bubbles, whose RMSE is known to 1.2 %), `make test-full` the 500 of the issue. The
-seeds are held out: nothing was chosen on them. `python -m benchmarks ulm_goals` takes ten of them at full size.
+seeds are held out: nothing was chosen on them. `python -m benchmarks ulm_goals` takes all of them at full size.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from processing.localize import LocalizationParameters, calibrate, localize
-from tests.accuracy.ulm_readings import HELD_OUT_SEEDS, PIXEL, read
+from tests.accuracy.ulm_readings import LOCALIZER_SEEDS, PIXEL, read
 from tests.accuracy.ulm_scenes import Screen, clinical_scene, crlb_px, scene, score
 
 SIZES = [60, pytest.param(500, marks=pytest.mark.full)]
-SEED = HELD_OUT_SEEDS[0]
+SEED = LOCALIZER_SEEDS[0]
 
 
 def slack(frames: int) -> float:
@@ -32,9 +32,9 @@ def test_isolated_bubbles_are_found_at_the_bound(frames: int, snr_db: float, goa
 
 
 @pytest.mark.parametrize("frames", SIZES)
-@pytest.mark.parametrize(("snr_db", "goal"), [(20, 0.975), (15, 0.62), (10, 0.225)])
+@pytest.mark.parametrize(("snr_db", "goal"), [(20, 0.975), (15, 0.62), (10, 0.228)])
 def test_isolated_bubbles_are_neither_missed_nor_invented(frames: int, snr_db: float, goal: float) -> None:
-    """Ceilings 0.985, 0.650, 0.241. At 10 dB the issue asks for .23: .227 is what is reached (docs)."""
+    """At 10 dB the issue asks for .23: .228 is reached, .2314 by one who knows everything (test_ulm_limits)."""
     reading = read(scene("iso", snr_db, frames, seed=SEED))
     # Jaccard of n bubbles: binomial, 2.5 standard errors.
     assert reading.score.jaccard >= goal - 2.5 * np.sqrt(goal * (1 - goal) / (30 * frames))
@@ -49,7 +49,7 @@ def test_overlapping_bubbles_are_parted(frames: int) -> None:
 
 @pytest.mark.parametrize("frames", SIZES)
 def test_rician_noise_costs_little(frames: int) -> None:
-    """The bound for Rician data itself is 1.052 of the Gaussian one at 20 dB."""
+    """The bound for Rician data is 1.053 of the Gaussian one at 20 dB, the best estimator 1.061 (test_ulm_limits)."""
     reading = read(scene("rice", 20, frames, seed=SEED))
     assert reading.over_bound <= 1.06 + slack(frames)
     assert reading.score.jaccard >= 0.965 - 2.5 * np.sqrt(0.965 * 0.035 / (30 * frames))

@@ -33,7 +33,9 @@ from processing.kernels.maxima import (
     local_maxima,
     matched_filter,
     padded_width,
+    pixel_share,
     scratch_of,
+    top_of,
 )
 from processing.kernels.rician import refit_rician
 from processing.point_spread import gaussian_taps
@@ -82,8 +84,33 @@ def test_of_equal_neighbours_the_first_is_the_peak() -> None:
     image = np.zeros((8, 32), dtype=np.float32)
     image[3, 4:6] = 1.0
     peaks = np.zeros((64, 2), dtype=np.int32)
-    assert local_maxima(image, 20, np.full((8, 32), 0.5, dtype=np.float32), peaks) == 1
+    assert local_maxima(image, 20, np.full((8, 32), 0.5, dtype=np.float32), 1.0, peaks) == 1
     assert peaks[0].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize(("dz", "dx"), [(0.0, 0.0), (0.5, 0.0), (0.3, -0.45), (0.5, 0.5)])
+def test_the_top_between_pixels_is_the_spot_wherever_it_lies(dz: float, dx: float) -> None:
+    """The answer to a Gaussian is one of sqrt(2) times its width; its nearest pixel keeps `pixel_share` at worst."""
+    rows, columns = np.arange(9)[:, None], np.arange(9)
+    u, v = (rows - 4 - dz) / SIGMA[0], (columns - 4 - dx) / SIGMA[1]
+    answer = np.exp(-(u**2 + v**2) / 4).astype(np.float32)
+    # Parabolas along two axes know nothing of the way between them: 3 % at worst.
+    assert top_of(answer, 4, 4) == pytest.approx(1.0, abs=0.03)
+    share = pixel_share(np.array([SIGMA]))
+    assert answer[4, 4] >= share - 1e-6
+    if dz == dx == 0.5:
+        assert answer[4, 4] == pytest.approx(share, rel=1e-5)
+
+
+def test_a_spot_between_four_pixels_is_a_peak_by_its_top() -> None:
+    rows, columns = np.arange(9)[:, None], np.arange(32)
+    answer = np.exp(-(((rows - 4.5) / SIGMA[0]) ** 2 + ((columns - 6.5) / SIGMA[1]) ** 2) / 4).astype(np.float32)
+    peaks = np.zeros((80, 2), dtype=np.int32)
+    threshold = np.full((9, 32), 0.95, dtype=np.float32)
+    assert answer.max() < 0.95
+    share = np.float32(pixel_share(np.array([SIGMA])))
+    assert local_maxima(answer, 20, share * threshold, share, peaks) == 1
+    assert local_maxima(answer, 20, share * (threshold + np.float32(0.06)), share, peaks) == 0
 
 
 def test_a_clean_spot_is_found_exactly() -> None:
@@ -128,7 +155,7 @@ def test_a_far_neighbour_costs_nothing_and_a_near_one_a_lot() -> None:
         spots = np.zeros((2, COLUMNS))
         spots[:, [AMPLITUDE, OVERLAP, VAR_Z, VAR_X]] = 1.0
         spots[1, X] = distance * 2.0
-        charge_neighbours(spots, 2, np.full((1, 2), 2.0))
+        charge_neighbours(spots, 2, np.full((1, 2), 2.0), True)
         columns = []
         for x in (0.0, distance * 2.0):
             g = np.exp(-(grid[:, None] ** 2 + (grid[None, :] - x) ** 2) / 8)
@@ -145,6 +172,20 @@ def test_a_magnitude_without_noise_to_speak_of_is_left_where_it_is() -> None:
     spot, work = fitted(image, 8, 7)
     refit_rician(image, *SIGMA, 3, 4, 1e-3, rice_table(), spot, work)
     assert spot[[Z, X]] == pytest.approx([8.3, 6.8], abs=2e-3)
+
+
+def test_the_noise_under_a_magnitude_is_that_of_one_part() -> None:
+    """A fit of four leaves .75 of the power where position is measured; a background held at 0 takes less."""
+    rng, noise, powers = np.random.default_rng(7), 0.05, []
+    for _ in range(100):
+        clean = spot_image(*rng.uniform((7.5, 6.5), (8.5, 7.5)), background=0.0)
+        seen = np.hypot(*(noise * rng.standard_normal((2, *SHAPE)) + np.stack([clean, np.zeros(SHAPE)])))
+        image = seen.astype(np.float32)
+        spot, work = fitted(image, 8, 7)
+        refit_rician(image, *SIGMA, 3, 4, noise, rice_table(), spot, work)
+        powers.append((spot[NOISE] / noise) ** 2)
+    # The scatter of one is .35: 3 standard errors.
+    assert 0.75 - 0.1 < np.mean(powers) < 0.79 + 0.1
 
 
 @pytest.mark.parametrize("method", [weighted_average, radial_symmetry])
