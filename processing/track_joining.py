@@ -37,7 +37,8 @@ TURNS = 3
 class JoiningParameters:
     """What joins are weighed with.
 
-    longest_s, typical_s: time lost; half or twice of either changes one join in thirty. beside_widths: nearer than so
+    longest_s: lost at most; half as much again finds no more, 0.7 s a sixth less of what is hidden. typical_s: mean of
+    the time lost; half or twice changes one join in thirty. beside_widths: nearer than so
     many standard deviations of a bubble's image two were, or will be, one image: three in four of the ends in merged
     images have another so near, one in five of the others. sure: no end is likelier than this to be found again, no
     beginning beside another likelier to be old. place_widths, speed_share: errors of place and velocity at an end
