@@ -61,9 +61,9 @@ class MaskNet(nn.Module):
 
 
 def lesion_net() -> MaskNet:
-    """On `processing.model_inputs`: levels of 0.5 mm to 8 mm, 0.2 million weights. Three levels in dB, two times in
+    """On `processing.model_inputs`: levels of 0.5 mm to 8 mm, 0.34 million weights. Three levels in dB, two times in
     units of 30 s."""
-    return MaskNet((-25.0, -30.0, -32.0, 0.1, 0.25), (10.0, 10.0, 10.0, 0.3, 0.3), (8, 16, 32, 48, 64))
+    return MaskNet((-25.0, -30.0, -32.0, 0.1, 0.25), (10.0, 10.0, 10.0, 0.3, 0.3), (8, 16, 32, 64, 96))
 
 
 def vessel_net() -> MaskNet:

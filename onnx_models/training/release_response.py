@@ -24,6 +24,7 @@ from onnx_models.training.cines import MECHANISMS
 from onnx_models.training.evaluation import mean_figure
 from onnx_models.training.experiments.statistics import folds, run_figure
 from onnx_models.training.export import Tensors, golden_vector, inference_row, to_onnx, write_folder
+from onnx_models.training.processor_time import stage
 from onnx_models.training.release_frame import Release, manifest_of, shrunk_envelope
 from onnx_models.training.response import (
     GlassBox,
@@ -268,9 +269,10 @@ def main() -> None:
     parser.add_argument("--tumours", type=Path, required=True)
     parser.add_argument("--version", required=True)
     arguments = parser.parse_args()
-    make_cohorts(arguments.tumours, FIRST_SEED)
-    for folder in release(arguments.tumours, arguments.version):
-        print(folder)
+    with stage(arguments.tumours, "both response models: drawing, training and controls"):
+        make_cohorts(arguments.tumours, FIRST_SEED)
+        folders = release(arguments.tumours, arguments.version)
+    print(*folders, sep="\n")
 
 
 if __name__ == "__main__":

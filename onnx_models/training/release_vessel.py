@@ -19,17 +19,17 @@ from onnx_models.tensors import density_tensor, vessel_statistics
 from onnx_models.training.evaluation import dice
 from onnx_models.training.export import Tensors, golden_vector, inference_row, to_onnx, write_folder
 from onnx_models.training.networks import vessel_net
+from onnx_models.training.processor_time import stage, time_rows
 from onnx_models.training.release_frame import Release, manifest_of, shrunk_envelope
 from onnx_models.training.vessel import CYCLE, TRAIN_SEED, VALIDATION_SEED, train
 from onnx_models.training.vessel_figures import (
     HELD_OUT,
-    SPARSE_TRACKS,
     tuned_threshold,
     vessel_outcome,
     vessel_rows,
     vessels_resimulated,
 )
-from onnx_models.training.vessel_trees import VesselExample, draw_vessels
+from onnx_models.training.vessel_trees import SPARSE_TRACKS, VesselExample, draw_vessels
 
 _PURPOSE: dict[str, Any] = {
     "intended_use": "marks vessels in a super-resolved density map, for a perfusion density that does not grow with "
@@ -54,8 +54,10 @@ _PURPOSE: dict[str, Any] = {
 }
 
 
-LEAST_OVERLAP = 2 / 3
-"""A mask that is expected to share less than this with the vessels gives no number."""
+LEAST_OVERLAP = 1 / 2
+"""A mask that is expected to share less than this with the vessels gives no number. Version 2 asked for two thirds: on
+the sparse validation maps that it refused for that, its masks shared 0.63 with the vessels and their perfusion density
+erred by 0.23; the threshold, to which a refusal leaves the study, shared 0.36 and erred by 0.75."""
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,21 @@ def release(weights: Path, version: str) -> Path:
     )
     folder = SHIPPED / "vessel_seg" / version
     write_folder(folder, content, golden, manifest)
-    manifest["metrics"] = measure(folder, seen)
+    manifest["metrics"] = measure(folder, weights.parent, seen)
     write_folder(folder, content, golden, manifest)
     return folder
 
 
-def measure(folder: Path, train: Sequence[VesselExample]) -> dict[str, Any]:
+_HISTORY = (
+    "The held-out maps are new with version 3, and nothing was chosen on these figures. On the same maps version 2 "
+    "answers 0.768 of the sparse ones and shares 0.589 with their vessels, refusals as 0; on those that it answers the "
+    "two networks share 0.767 and 0.770. The gain is in what is answered.",
+    "What there is to be seen, on 52 sparse validation maps: the true lumen of the very stretches that tracks run on "
+    "shares 0.801 with all vessels, version 2 shared 0.738; of the 12 maps that it refused, 0.611 and 0.625.",
+)
+
+
+def measure(folder: Path, work: Path, train: Sequence[VesselExample]) -> dict[str, Any]:
     """Figures on maps of seeds that nothing was chosen on."""
     model = load_model(folder)
     if model.manifest is None:
@@ -150,13 +161,14 @@ def measure(folder: Path, train: Sequence[VesselExample]) -> dict[str, Any]:
         "table": [
             *vessel_rows(outcomes, rule),
             inference_row((folder / "model.onnx").read_bytes(), (1, 2, 512, 512), ""),
+            *time_rows(work),
         ],
         "resimulated": vessels_resimulated(model),
         "notes": [
             "Simulated trees only; sparse maps hold fewer than 600 tracks on 256 x 256 pixels, some as few as 60: "
             "vessels that no track crossed are in the truth and cannot be seen. Where a mask is expected to share less "
-            "than two thirds with the vessels, the model abstains.",
-            "The held-out maps are new with version 2, and nothing was chosen on these figures.",
+            "than half with the vessels, the model abstains.",
+            *_HISTORY,
         ],
     }
 
@@ -169,7 +181,9 @@ def main() -> None:
     weights = arguments.work / "vessel.pt"
     if not weights.exists():
         arguments.work.mkdir(parents=True, exist_ok=True)
-        torch.save({"weights": train().state_dict(), "maps": CYCLE.maps}, weights)
+        with stage(arguments.work, "drawing maps and training"):
+            network = train()
+        torch.save({"weights": network.state_dict(), "maps": CYCLE.maps}, weights)
     print(release(weights, arguments.version))
 
 
