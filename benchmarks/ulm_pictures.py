@@ -12,12 +12,12 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from processing.cine import Cine, TimeZero
 from processing.roi import panel_roi
 from processing.simulation.flow_scenes import flow_scene
 from processing.simulation.truth import FlowTruth
 from processing.super_resolution import SuperResolution, super_resolve
 from tests.accuracy.ulm_readings import HELD_OUT_SEEDS, parallel_vessels
+from tests.scene_cines import cine_of_scene
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 SNR_DB = (15.0, 20.0, 25.0, 30.0, 35.0)
@@ -39,17 +39,7 @@ def save(figure: Figure, name: str) -> None:
 
 def resolved_tree() -> tuple[SuperResolution, FlowTruth]:
     made = flow_scene(seed=HELD_OUT_SEEDS[0])
-    frames = np.stack([made.linear(i) for i in range(made.description.frames)])
-    cine = Cine(
-        contrast=frames,
-        valid=np.ascontiguousarray(made.truth.valid),
-        saturated=np.zeros(frames.shape[1:], dtype=np.uint32),
-        floor_au=1e-5,
-        frame_times_s=made.description.frame_times_s,
-        time_zero=TimeZero(),
-        spacing_mm=made.truth.spacing_mm,
-        origin_px=(0, 0),
-    )
+    cine = cine_of_scene(made)
     truth = made.truth.flow
     assert truth is not None
     return super_resolve(cine, panel_roi(cine.valid)), truth

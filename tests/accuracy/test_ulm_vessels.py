@@ -9,7 +9,6 @@ import pytest
 from scipy.spatial import cKDTree
 
 from processing.bubble_loop import FrameMotion
-from processing.cine import Cine, TimeZero
 from processing.metrics import Estimate
 from processing.roi import panel_roi
 from processing.simulation.breathing import Breathing
@@ -17,6 +16,7 @@ from processing.simulation.flow_scenes import FlowParameters, flow_scene
 from processing.simulation.truth import FlowTruth
 from processing.super_resolution import SuperResolution, super_resolve
 from tests.accuracy.ulm_readings import HELD_OUT_SEEDS, parallel_vessels, true_figures
+from tests.scene_cines import cine_of_scene
 
 SIGMA_PX = 2.0
 FWHM_PX = 2.3548 * SIGMA_PX
@@ -36,20 +36,9 @@ def with_truth(breathing: Breathing | None, seed: int) -> tuple[SuperResolution,
     """The simulator's tree with its true motion given, and the distance of track rows to the way of the truth."""
     parameters = FlowParameters()
     scene = flow_scene(replace(parameters, breathing=breathing), seed=seed)
-    frames = np.stack([scene.linear(i) for i in range(scene.description.frames)])
-    spacing = scene.truth.spacing_mm
-    assert spacing is not None
-    cine = Cine(
-        contrast=frames,
-        valid=np.ascontiguousarray(scene.truth.valid),
-        saturated=np.zeros(frames.shape[1:], dtype=np.uint32),
-        floor_au=1e-5,
-        frame_times_s=scene.description.frame_times_s,
-        time_zero=TimeZero(),
-        spacing_mm=spacing,
-        origin_px=(0, 0),
-    )
-    motion = FrameMotion(scene.truth.displacement_mm / np.array(spacing), np.zeros(len(frames), dtype=np.bool_))
+    cine = cine_of_scene(scene)
+    displacement_px = scene.truth.displacement_mm / np.array(cine.spacing_mm)
+    motion = FrameMotion(displacement_px, np.zeros(len(cine.contrast), dtype=np.bool_))
     result = super_resolve(cine, panel_roi(cine.valid), motion)
     assert result.tracks is not None
     truth = scene.truth.flow

@@ -9,7 +9,7 @@ import pytest
 
 from processing.bubble_loop import BubbleParameters, localize_loop, no_motion
 from processing.bubbles import Localizations
-from processing.cine import Cine, Spacing, TimeZero
+from processing.cine import Cine, Spacing
 from processing.explained_echo import explained_share
 from processing.localize import Calibration, LocalizationParameters, calibrate, localize
 from processing.roi import panel_roi
@@ -17,6 +17,7 @@ from processing.simulation.flow_scenes import FlowParameters, flow_scene
 from processing.simulation.scene import Timing
 from processing.suitability import SuitabilityParameters, separate_interval, too_dense
 from processing.super_resolution import part_of_loop, super_resolve
+from tests.scene_cines import cine_of_scene
 
 SPACING = Spacing(0.1, 0.1)
 
@@ -83,18 +84,7 @@ def crowded(bubbles_per_s: float) -> Cine:
     """The simulator's tree for four seconds, filled from the start."""
     parameters = FlowParameters(timing=Timing(60.0, 4.0, 40.0))
     scene = flow_scene(replace(parameters, flow=replace(parameters.flow, bubbles_per_s=bubbles_per_s)), seed=51)
-    assert scene.truth.spacing_mm is not None
-    frames = np.stack([scene.linear(i) for i in range(scene.description.frames)])
-    return Cine(
-        contrast=frames,
-        valid=np.ascontiguousarray(scene.truth.valid),
-        saturated=np.zeros(frames.shape[1:], dtype=np.uint32),
-        floor_au=1e-5,
-        frame_times_s=scene.description.frame_times_s,
-        time_zero=TimeZero(),
-        spacing_mm=scene.truth.spacing_mm,
-        origin_px=(0, 0),
-    )
+    return cine_of_scene(scene)
 
 
 def test_a_vessel_full_of_bubbles_is_refused_though_few_of_them_are_found() -> None:

@@ -16,6 +16,7 @@ from processing.roi import panel_roi
 from processing.simulation.flow_scenes import flow_scene
 from processing.simulation.scene import Scene
 from processing.super_resolution import SuperResolution, super_resolve
+from tests.scene_cines import cine_of_scene
 
 SPACING = Spacing(0.1, 0.1)
 SHAPE = (64, 60)
@@ -67,17 +68,7 @@ def scene() -> Scene:
 
 @pytest.fixture(scope="module")
 def tree_cine(scene: Scene) -> Cine:
-    frames = np.stack([scene.linear(i) for i in range(scene.description.frames)])
-    return Cine(
-        contrast=frames,
-        valid=np.ascontiguousarray(scene.truth.valid),
-        saturated=np.zeros(frames.shape[1:], dtype=np.uint32),
-        floor_au=1e-5,
-        frame_times_s=scene.description.frame_times_s,
-        time_zero=scene.description.time_zero,
-        spacing_mm=scene.truth.spacing_mm,
-        origin_px=(0, 0),
-    )
+    return cine_of_scene(scene)
 
 
 @pytest.fixture(scope="module")
