@@ -127,7 +127,6 @@ def read_facts(ds: Dataset) -> tuple[CineFacts, tuple[Limitation, ...]]:
     """Everything the node needs to know of one instance, and what is doubtful about it."""
     acquired_at, acquired_from = acquisition_start(ds)
     regions, doppler, limitations = tissue_regions(ds)
-    meta = getattr(ds, "file_meta", Dataset())
     facts = CineFacts(
         sop_class_uid=text(ds, "SOPClassUID"),
         sop_instance_uid=text(ds, "SOPInstanceUID"),
@@ -145,7 +144,7 @@ def read_facts(ds: Dataset) -> tuple[CineFacts, tuple[Limitation, ...]]:
         agent=text(ds, "ContrastBolusAgent"),
         dose_ml=number(ds, "ContrastBolusVolume"),
         mechanical_index=number(ds, "MechanicalIndex"),
-        transfer_syntax_uid=text(meta, "TransferSyntaxUID"),
+        transfer_syntax_uid=text(getattr(ds, "file_meta", Dataset()), "TransferSyntaxUID"),
         photometric=text(ds, "PhotometricInterpretation"),
         frames=max(integer(ds, "NumberOfFrames") or 1, 1),
         rows=integer(ds, "Rows") or 0,
