@@ -17,9 +17,9 @@ from onnx_models.training.networks import MaskNet, lesion_net
 CROP, FIRST_CROP = 192, 160
 """Cells of a window: 48 mm, or 24 mm of a small animal; smaller ones through the first half of a cycle cost a third
 less and hold what is learned there."""
-SCHEDULES = (Schedule(9000, CROP, seed=50, averaged_steps=300, short_floats=True),)
+SCHEDULES = (Schedule(13000, CROP, seed=50, averaged_steps=300, short_floats=True),)
 ALONE: dict[Mechanism, tuple[Schedule, ...]] = {
-    "perfusion field": (Schedule(3000, CROP, seed=51, averaged_steps=300, short_floats=True),),
+    "perfusion field": (Schedule(5000, CROP, seed=51, averaged_steps=300, short_floats=True),),
     "bubble rim": (Schedule(6000, CROP, seed=52, averaged_steps=300, short_floats=True),),
 }
 """For a network that sees one simulator only: it is measured, never shipped."""

@@ -23,7 +23,7 @@ from onnx_models.training.non_contrast import KINDS, non_contrast_maps
 from onnx_models.training.test_cines import TestCine, make_test_cine
 from processing.cine import Spacing
 
-RESIMULATED_SEED, NON_CONTRAST_SEED = TEST_SEED + 50_000, TEST_SEED + 71_000
+RESIMULATED_SEED, NON_CONTRAST_SEED = TEST_SEED + 50_000, TEST_SEED + 72_000
 CURVE_PARAMETERS = ("peak enhancement", "time to peak", "area under the curve", "wash-in rate")
 
 
