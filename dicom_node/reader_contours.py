@@ -22,7 +22,7 @@ from processing.motion import Motion, in_reference_frame
 from processing.roi import RoiLabel
 from reports.errors import InvalidFindingsError, UnreadableObjectError
 from reports.findings_json import from_json
-from reports.page import Area
+from reports.page import LAYOUT, Area
 from reports.read_back.capture import page_canvas
 from reports.read_back.drawings import Canvas, Drawing, DrawingPlace, View, meant, read_drawings
 from reports.uids import ResultIdentity
@@ -141,8 +141,11 @@ def _of_carrying(drawing: Drawing, label: RoiLabel, cine: Cine, motion: Motion) 
 
 
 def _capture(path: Path, panel: Box, canvases: dict[str, Canvas]) -> dict[str, Canvas]:
-    """A page, where its source is part of this acquisition and its findings can still be read."""
+    """A page, where its source is part of this acquisition, its findings can still be read, and pages of its kind still
+    lie as it does."""
     header = pydicom.dcmread(path, stop_before_pixels=True)
+    if LAYOUT not in str(header.get("DerivationDescription", "")):
+        return {}
     try:
         findings = from_json(path.with_name("findings.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, InvalidFindingsError):

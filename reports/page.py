@@ -18,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH_PX, HEIGHT_PX, DPI = 1600, 1200, 100
+LAYOUT = "page layout 2"
+"""Said of every page: what a reader draws on one can be carried back only while pages lie as they did then. 1: maps
+showed the whole panel; 2: they are close-ups of the lesion."""
 BACKGROUND = "#0a0d12"
 SURFACE = "#131922"
 LINE = "#2a3441"

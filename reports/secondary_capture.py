@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from reports import codes
 from reports.findings import Findings
+from reports.page import LAYOUT
 from reports.result_object import ResultContext, finish, write_body_part
 
 DERIVATION_LENGTH = 1024  # Derivation Description is ST
@@ -38,7 +39,9 @@ def secondary_capture(
     image.BurnedInAnnotation = "YES" if _may_identify(findings, context) else "NO"
     image.ImageComments = f"{title}. {context.disclaimer}"[:10240]
     software = findings.software
-    image.DerivationDescription = f"{title}, computed by {software.name} {software.version}"[:DERIVATION_LENGTH]
+    image.DerivationDescription = f"{title}, {LAYOUT}, computed by {software.name} {software.version}"[
+        :DERIVATION_LENGTH
+    ]
     image.SourceImageSequence = [source_image_item(context)]
     _copy_compression_history(image, context.source.first)
     write_body_part(image, context.source.first)

@@ -236,8 +236,8 @@ _HISTORY = (
     "Made from nothing by the one command, in one cycle. Version 5, of the same recipe, had seen 600 cines less of the "
     "bubble rim, 100 less of the perfusion field, in 9000 steps instead of 13000. Noise whose gain is turned up was "
     "drawn for training too, from other seeds.",
-    "Networks that see one simulator alone: of the bubble rim 1100 cines. On 500 of the perfusion field, 3000 steps gave "
-    "0.894 and 0.571; that had been seen when it was given all 600 and version 4's 5000 steps back.",
+    "Networks that see one simulator alone: of the bubble rim 1100 cines. On 500 of the perfusion field, 3000 steps "
+    "gave 0.894 and 0.571; that had been seen when it was given all 600 and version 4's 5000 steps back.",
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
 
@@ -36,6 +37,15 @@ def above_the_plane(ward: Ward) -> Dataset:
     return ward.drawn().report_in_space(LESION, [(0.15 * x, 0.15 * z, 3.0) for x, z in OUTLINE], place)
 
 
+def on_a_page_of_another_layout(ward: Ward) -> Dataset:
+    """Drawn on a page that an earlier version made: where the tissue lay on it is no longer known."""
+    (page,) = ward.folder.results.rglob("sc_summary.dcm")
+    earlier = dcmread(page)
+    earlier.DerivationDescription = "Summary, computed by CEUS Node 0.1.0"
+    earlier.save_as(page)
+    return ward.on_page().presentation_state("POLYLINE", closed(OUTLINE), "lesion")
+
+
 def as_a_type_of_another_class(ward: Ward) -> Dataset:
     made = as_mask(ward)
     made.SegmentationType = "LABELMAP"
@@ -43,6 +53,7 @@ def as_a_type_of_another_class(ward: Ward) -> Dataset:
 
 
 REFUSED: dict[str, tuple[Callable[[Ward], Dataset], str]] = {
+    "a page of another layout": (on_a_page_of_another_layout, "none of the images"),
     "another patient": (another_patient, "another patient"),
     "no patient ID": (lambda w: w.drawn(PatientID="").report([(LESION, closed(OUTLINE))]), "another patient"),
     "another birth date": (
